@@ -1,0 +1,80 @@
+"""Prepare fine-tuning data that keeps a model safe: LookAhead Tuning previews, at scale.
+
+    import lookahead_data as la
+
+    manifest = la.convert("train.jsonl", "out", tokenizer="Qwen/Qwen3-0.6B", mode="real")
+
+`convert` writes training-ready Parquet, `preview` only the changed text, `inspect` shows rows. The
+names below are the public interface; each is loaded when it is first used, so that importing the
+package is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lookahead_data._version import __version__
+
+if TYPE_CHECKING:
+    from lookahead_data.api import Previewed, convert, preview
+    from lookahead_data.check.inspect import inspect
+    from lookahead_data.config import Settings, load_config
+    from lookahead_data.errors import (
+        InputError,
+        LookaheadError,
+        OutputError,
+        SettingsError,
+        TemplateError,
+        TokenizerError,
+    )
+    from lookahead_data.listener import Listener
+    from lookahead_data.rewrite import PreviewReport
+    from lookahead_data.sink.manifest import Manifest
+
+_HOMES = {
+    "convert": "api",
+    "preview": "api",
+    "Previewed": "api",
+    "PreviewReport": "rewrite",
+    "inspect": "check.inspect",
+    "Settings": "config",
+    "load_config": "config",
+    "Manifest": "sink.manifest",
+    "Listener": "listener",
+    "LookaheadError": "errors",
+    "SettingsError": "errors",
+    "InputError": "errors",
+    "TokenizerError": "errors",
+    "TemplateError": "errors",
+    "OutputError": "errors",
+}
+
+__all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
+    "__version__",
+    "convert",
+    "preview",
+    "inspect",
+    "Settings",
+    "load_config",
+    "Manifest",
+    "Previewed",
+    "PreviewReport",
+    "Listener",
+    "LookaheadError",
+    "SettingsError",
+    "InputError",
+    "TokenizerError",
+    "TemplateError",
+    "OutputError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

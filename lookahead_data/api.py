@@ -1,0 +1,193 @@
+"""The public functions; the command line calls the same ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from lookahead_data.backends.local import run_units
+from lookahead_data.config import Settings
+from lookahead_data.errors import OutputError, SettingsError
+from lookahead_data.listener import Listener
+from lookahead_data.plan import InputFile
+from lookahead_data.planning import plan_job
+from lookahead_data.rewrite import (
+    OUTPUT_FORMATS,
+    PreviewReport,
+    quarantine_lines,
+    rewrite_files,
+    write_rows,
+)
+from lookahead_data.sink.card import write_card
+from lookahead_data.sink.folder import claim_folder
+from lookahead_data.sink.manifest import Manifest, Receipt, load_receipt
+from lookahead_data.sink.publish import write_text
+from lookahead_data.source.conversations import Shape
+from lookahead_data.source.memory import Data, as_files, as_paths
+from lookahead_data.source.readers import columnar
+
+
+def convert(
+    inputs: Data,
+    output: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+    **changes: Any,
+) -> Manifest:
+    """Convert a corpus to a folder of training-ready Parquet shards.
+
+    Args:
+        inputs: paths (files, folders, glob patterns), a list of dicts, an Arrow table or a Polars
+            frame.
+        output: the folder to write; it must be new, empty, or hold this same job half-way.
+        settings: what to do; `changes` are settings given by name, on top of it.
+        overwrite: replace another job's output in the folder.
+        listener: told of the progress.
+
+    Returns:
+        The manifest of the finished job.
+
+    Raises:
+        LookaheadError: the job cannot start or go on. Nothing half-done is left under a final name.
+    """
+    chosen = (settings or Settings()).replace(**changes)
+    listener = listener or Listener()
+    folder = Path(output)
+    started = time.monotonic()
+    _refuse_nested(as_paths(inputs), folder)
+    with as_files(inputs) as files:
+        plan, model = plan_job(files, chosen)
+        for warning in plan.warnings:
+            listener.warned(warning)
+        if claim_folder(folder, plan, overwrite=overwrite):
+            listener.warned(f"{folder} is complete already; nothing was done")
+            return Manifest.load(folder)
+        receipts: dict[int, Receipt] = {}
+        for unit in plan.units:
+            if earlier := load_receipt(folder, unit, plan.fingerprint):
+                receipts[unit.index] = earlier
+        todo = [unit for unit in plan.units if unit.index not in receipts]
+        if receipts:
+            listener.warned(f"going on with {len(todo)} of {len(plan.units)} units; the others are done")
+        listener.planned(
+            size=sum(unit.size for unit in todo), units=len(todo), shape=str(Shape(**plan.shape))  # type: ignore[arg-type]
+        )
+        for receipt in run_units(todo, plan, model, folder, listener.advanced):
+            receipts[receipt.unit] = receipt
+    ordered = [receipts[unit.index] for unit in plan.units]
+    seconds = time.monotonic() - started
+    manifest = Manifest.build(folder, plan, ordered, {"seconds": round(seconds, 3)})
+    write_card(manifest)
+    manifest.save()
+    listener.finished()
+    return manifest
+
+
+@dataclass(frozen=True)
+class Previewed:
+    """Rows with previews, of the type in which they were given, and what became of all of them."""
+
+    rows: Any
+    report: PreviewReport
+
+
+def preview(
+    inputs: Data,
+    output: str | os.PathLike[str] | None = None,
+    settings: Settings | None = None,
+    *,
+    format: str | None = None,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+    **changes: Any,
+) -> Previewed:
+    """Put the previews into a corpus and leave everything else as it is.
+
+    Args:
+        inputs: as for `convert`.
+        output: the file to write; None gives the rows back instead: a list of dicts, or an Arrow
+            table or Polars frame where one was given.
+        settings: what to do; `changes` are settings given by name, on top of it. Only the source and
+            preview settings and the tokenizer matter; virtual mode needs no tokenizer.
+        format: `jsonl`, `json` or `parquet`; None goes by the ending of `output`.
+        overwrite: replace the file if it is there.
+        listener: told of the progress.
+
+    Returns:
+        The report, and the rows if `output` is None. Rows at fault are left out, and stand in
+        `report.rejects` and beside the file in `OUTPUT.quarantine.jsonl`.
+
+    Raises:
+        LookaheadError: the job cannot start or go on. The file is written whole or not at all.
+    """
+    chosen = (settings or Settings()).replace(**changes)
+    listener = listener or Listener()
+    report = PreviewReport()
+    with as_files(inputs) as files:
+        batches = rewrite_files(files, chosen, report, listener)
+        if output is None:
+            rows = [row for batch in batches for row in batch]
+            return Previewed(_as_given(rows, inputs, files), report)
+        path = Path(output)
+        kind = _output_format(path, format)
+        if path.exists() and not overwrite:
+            raise OutputError(
+                "the file is there already", where=str(path), remedy="Name another file, or use --overwrite."
+            )
+        if path.resolve() in {Path(file.path).resolve() for file in files}:
+            raise OutputError("is one of the inputs", where=str(path))
+        write_rows(batches, path, kind, _common_schema(files))
+        rejects = path.with_name(path.name + ".quarantine.jsonl")
+        if report.rejects:
+            write_text(rejects, quarantine_lines(report, files))
+        else:
+            rejects.unlink(missing_ok=True)
+    return Previewed(None, report)
+
+
+def _refuse_nested(paths: Sequence[str] | None, folder: Path) -> None:
+    """Refuse an output folder inside an input folder or the other way round."""
+    target = folder.resolve()
+    for path in map(Path, paths or ()):
+        source = path.resolve()
+        if source == target or (path.is_dir() and source in target.parents) or target in source.parents:
+            raise OutputError(
+                f"the output folder and the input {path} lie inside each other",
+                where=str(folder),
+                remedy="Name an output folder that lies elsewhere.",
+            )
+
+
+def _output_format(path: Path, format: str | None) -> str:
+    kind = format or {".jsonl": "jsonl", ".json": "json", ".parquet": "parquet"}.get(path.suffix.lower())
+    if kind not in OUTPUT_FORMATS:
+        raise SettingsError(
+            f"{format or path.name!r} tells no format to write",
+            remedy=f"Use --format with one of: {', '.join(OUTPUT_FORMATS)}.",
+        )
+    return kind
+
+
+def _common_schema(files: Sequence[InputFile]) -> pa.Schema | None:
+    """The one schema of columnar inputs, which a Parquet output keeps."""
+    if any(file.format not in ("parquet", "arrow") for file in files):
+        return None
+    schemas = [columnar.schema(file) for file in files]
+    return schemas[0] if all(schema.equals(schemas[0]) for schema in schemas) else None
+
+
+def _as_given(rows: list[dict[str, Any]], given: Data, files: Sequence[InputFile]) -> Any:
+    if not isinstance(given, pa.Table | pa.RecordBatch | pl.DataFrame | pl.LazyFrame):
+        return rows
+    table = pa.Table.from_pylist(rows, _common_schema(files))
+    return table if isinstance(given, pa.Table | pa.RecordBatch) else pl.from_arrow(table)
+

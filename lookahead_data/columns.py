@@ -1,0 +1,135 @@
+"""The columns that stages hand each other, each declared once.
+
+A stage names the columns that it needs and the ones that it gives; `check_chain` holds a chain of
+stages against these names before any data is read. Text is `large_string` throughout: Arrow's
+`string` ends at 2 GiB a batch, and the two do not mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+IGNORED = -100
+"""The label of a token that does not count in the loss (PyTorch's `ignore_index`)."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, who adds it, and what it means."""
+
+    name: str
+    type: pa.DataType
+    added_by: str
+    meaning: str
+
+    @property
+    def field(self) -> pa.Field:
+        return pa.field(self.name, self.type)
+
+
+MESSAGE = pa.struct(
+    [
+        pa.field("role", pa.large_string()),
+        pa.field("content", pa.large_string()),
+        pa.field("reasoning_content", pa.large_string()),
+    ]
+)
+PREVIEW = pa.struct(
+    [
+        pa.field("turn", pa.int32()),
+        pa.field("text", pa.large_string()),
+        pa.field("tokens", pa.int32()),
+        pa.field("whole", pa.bool_()),
+    ]
+)
+SEGMENT = pa.struct(
+    [
+        pa.field("text", pa.large_string()),
+        pa.field("supervised", pa.bool_()),
+        pa.field("special", pa.bool_()),
+    ]
+)
+SPAN = pa.struct([pa.field("start", pa.int64()), pa.field("end", pa.int64())])
+
+COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        Column("row", pa.int64(), "read", "place in the file, from 0; for lines, the line number - 1"),
+        Column("offset", pa.int64(), "read", "byte offset of the line in the file; null elsewhere"),
+        Column("messages", pa.list_(MESSAGE), "converse", "the conversation, whatever its shape was"),
+        Column(
+            "previews",
+            pa.list_(PREVIEW),
+            "preview",
+            "what was inserted at the end of message `turn`, how many tokens of the answer it shows, "
+            "and whether it shows the whole answer",
+        ),
+        Column(
+            "segments",
+            pa.list_(SEGMENT),
+            "render",
+            "the row as pieces of text, each wholly supervised or wholly context; `special`: special "
+            "tokens written in this text are meant as such",
+        ),
+        Column(
+            "masked",
+            pa.list_(SPAN),
+            "render",
+            "character ranges of the row's text whose tokens stay out of the loss (--mask-preview)",
+        ),
+        Column("input_ids", pa.list_(pa.int32()), "encode", "token ids, shape (tokens,)"),
+        Column("supervised", pa.list_(pa.bool_()), "encode", "true where the loss counts, shape (tokens,)"),
+        Column(
+            "labels", pa.list_(pa.int32()), "label", "the id where the loss counts, else -100; not shifted"
+        ),
+        Column("attention_mask", pa.list_(pa.int8()), "write", "1 for every token"),
+    )
+}
+
+
+class Stage(Protocol):
+    """What `check_chain` needs to know of a stage."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs(self) -> Sequence[str]: ...
+    @property
+    def gives(self) -> Sequence[str]: ...
+
+
+def check_chain(stages: Iterable[Stage], start: Iterable[str]) -> None:
+    """Raise `ValueError` when a stage needs a column that nothing before it gives.
+
+    Args:
+        stages: the stages in the order in which they run.
+        start: the columns that the first stage is handed.
+    """
+    present = set(start)
+    for stage in stages:
+        for name in (*stage.needs, *stage.gives):
+            if name not in COLUMNS:
+                raise ValueError(f"stage {stage.name!r} names an undeclared column {name!r}")
+        missing = [name for name in stage.needs if name not in present]
+        if missing:
+            raise ValueError(f"stage {stage.name!r} needs {missing}, and nothing before it gives them")
+        present.update(stage.gives)
+
+
+def schema(names: Iterable[str]) -> pa.Schema:
+    """The Arrow schema of the named columns, in that order."""
+    return pa.schema([COLUMNS[name].field for name in names])
+
+
+def with_column(batch: pa.RecordBatch, name: str, values: object) -> pa.RecordBatch:
+    """`batch` with the declared column `name` set to `values` (an Arrow array or Python values)."""
+    column = COLUMNS[name]
+    array = values if isinstance(values, pa.Array) else pa.array(values, column.type)
+    at = batch.schema.get_field_index(name)
+    if at < 0:
+        return batch.append_column(column.field, array)
+    return batch.set_column(at, column.field, array)

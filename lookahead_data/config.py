@@ -1,0 +1,219 @@
+"""The settings of a job: one frozen dataclass, read from keyword arguments, TOML or a manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lookahead_data.errors import SettingsError
+
+CONNECTOR = " The answer begins with: "
+"""The LookAhead Tuning authors' connector; its spaces are part of it."""
+PHRASE = "Let's solve this problem. "
+"""The authors' phrase P of the virtual mode; its trailing space is part of it."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "shape": ("auto", "prompt-completion", "alpaca", "messages", "sharegpt", "text"),
+    "mode": ("real", "virtual", "none"),
+    "cut": ("char", "reference"),
+    "short_answer": ("keep", "skip", "drop"),
+    "preview_turns": ("last", "first", "all"),
+    "supervise": ("all", "last"),
+    "special_tokens": ("text", "allow", "reject"),
+    "overlength": ("drop", "truncate", "error"),
+}
+"""The values that a setting may take."""
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a job does to its input. Every field has the command line option of the same name.
+
+    Source
+        shape: the corpus's shape; `auto` looks at the first rows and says what it found.
+        input_field, output_field, system_field: names of the prompt, the completion and the system
+            prompt in a prompt-completion corpus. `input_field` also names the text of a `text`
+            corpus, and the list of a `messages` or `sharegpt` one.
+        unit_size: bytes of input that are converted and accounted for as one unit.
+        max_line_size: bytes; a longer line goes to quarantine.
+
+    Preview (LookAhead Tuning, arXiv 2503.19041)
+        mode: `real` previews the answer's own first tokens; `virtual` previews a phrase and puts it
+            before the answer; `none` changes nothing.
+        preview_tokens: m, the number of answer tokens shown in real mode.
+        phrase: P, the phrase of virtual mode.
+        connector: the text between prompt and preview.
+        cut: `char` cuts the answer between two characters, `reference` as the authors' code does.
+        short_answer: what to do with an answer of at most m tokens: preview all of it (`keep`),
+            leave the row without preview (`skip`), or quarantine the row (`drop`).
+        preview_turns: which assistant messages are previewed.
+        mask_preview: take the previewed tokens at the head of the answer out of the loss.
+
+    Model
+        tokenizer: a folder with `tokenizer.json`, that file, a Hub id (`name@revision` pins it), or
+            `builtin`.
+        chat_template: `auto` (the tokenizer's own), `none` (plain concatenation), a built-in name, or
+            a file.
+        template_args: further variables for the template, such as `enable_thinking`.
+        template_date: the day that `strftime_now` gives, `YYYY-MM-DD`; None is the day of planning.
+        end_token: a token put after the last answer where the template ends the turn with none.
+        special_tokens: text of the corpus that looks like a special token stays text (`text`),
+            becomes one (`allow`), or sends its row to quarantine (`reject`).
+        supervise: which assistant messages count in the loss.
+
+    Result
+        max_length: the largest number of tokens of a row; None is no limit.
+        overlength: what happens to a longer row.
+        shard_size: bytes after which a new shard is begun.
+    """
+
+    shape: str = "auto"
+    input_field: str | None = None
+    output_field: str | None = None
+    system_field: str | None = None
+    unit_size: int = 64 * MIB
+    max_line_size: int = 256 * MIB
+
+    mode: str = "real"
+    preview_tokens: int = 6
+    phrase: str = PHRASE
+    connector: str = CONNECTOR
+    cut: str = "char"
+    short_answer: str = "keep"
+    preview_turns: str = "last"
+    mask_preview: bool = False
+
+    tokenizer: str | None = None
+    chat_template: str = "auto"
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    template_date: str | None = None
+    end_token: str | None = None
+    special_tokens: str = "text"
+    supervise: str = "all"
+
+    max_length: int | None = None
+    overlength: str = "drop"
+    shard_size: int = 256 * MIB
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise SettingsError(
+                    f"{value!r} is not a value of {name}", remedy=f"Choose one of: {', '.join(choices)}."
+                )
+        for name in ("preview_tokens", "unit_size", "max_line_size", "shard_size", "max_length"):
+            value = getattr(self, name)
+            if value is None and name == "max_length":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}")
+        for name in ("phrase", "connector"):
+            if not isinstance(getattr(self, name), str):
+                raise SettingsError(f"{name} must be text, not {getattr(self, name)!r}")
+        if self.mode == "virtual" and not self.phrase:
+            raise SettingsError(
+                "the phrase is empty, so virtual mode would preview nothing",
+                remedy="Give a phrase with -P, or use --mode none.",
+            )
+        if self.mask_preview and self.mode == "none":
+            raise SettingsError("--mask-preview needs a preview, and mode is none")
+        if self.shape == "text" and self.mode != "none":
+            raise SettingsError(
+                f"plain text has no prompt to put a preview in, and mode is {self.mode}",
+                remedy="Use --mode none for text, or name the shape that the corpus has.",
+            )
+        if self.template_date is not None and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.template_date):
+            raise SettingsError(f"template_date must be a day like 2026-01-31, not {self.template_date!r}")
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with `changes` made; an unknown name is a `SettingsError`."""
+        return dataclasses.replace(self, **_known(changes, "a setting"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for JSON and TOML."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {
+            "template_args": dict(self.template_args)
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "the settings") -> Settings:
+        """Settings from plain values; an unknown name is a `SettingsError` that offers the nearest."""
+        return cls(**_known(values, where))
+
+
+SETTING_NAMES = tuple(f.name for f in dataclasses.fields(Settings))
+JOB_NAMES = ("inputs", "output")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a configuration file holds: settings, and maybe the inputs and the output."""
+
+    settings: Mapping[str, Any]
+    inputs: tuple[str, ...] = ()
+    output: str | None = None
+
+
+def load_config(path: str | Path) -> Job:
+    """Read a job from a TOML file or from the `manifest.json` of a finished one.
+
+    In TOML the keys are the names of `Settings`, with `inputs` (a list) and `output`, all at the top
+    level; `-` and `_` are the same. A manifest gives its settings and inputs, but not its output
+    folder.
+
+    Raises:
+        SettingsError: the file cannot be read, or names something unknown.
+    """
+    path = Path(path)
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".json":
+            document = json.loads(raw)
+            if not isinstance(document, dict) or "settings" not in document:
+                raise SettingsError("this JSON file is not a manifest", where=str(path))
+            values: dict[str, Any] = dict(document["settings"])
+            inputs = [entry["path"] for entry in document.get("inputs", [])]
+            return Job(_known(values, str(path)), tuple(inputs))
+        values = {key.replace("-", "_"): value for key, value in tomllib.loads(raw.decode()).items()}
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except ValueError as error:
+        raise SettingsError(f"is not valid: {error}", where=str(path)) from None
+    listed = values.pop("inputs", [])
+    output = values.pop("output", None)
+    return Job(
+        _known(values, str(path)), tuple([listed] if isinstance(listed, str) else listed), output
+    )
+
+
+def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    for name in values:
+        if name not in SETTING_NAMES:
+            near = difflib.get_close_matches(name, SETTING_NAMES + JOB_NAMES, n=1)
+            raise SettingsError(
+                f"{name!r} is not a setting",
+                where=where,
+                remedy=f"Did you mean {near[0]!r}?" if near else None,
+            )
+    return dict(values)
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from `256MB`, `64MiB`, `1GB` or a plain number. MB is 10**6, MiB is 2**20."""
+    if isinstance(text, int):
+        return text
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)[bB]?\s*", text)
+    if not match:
+        raise SettingsError(f"{text!r} is not a size", remedy="Write it like 256MB or 64MiB.")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** " kMGT".index(unit.replace("K", "k") or " "))

@@ -1,0 +1,19 @@
+"""What a caller may be told while a job runs."""
+
+from __future__ import annotations
+
+
+class Listener:
+    """Hears of a job's progress. Override what you need; each method does nothing by itself."""
+
+    def planned(self, *, size: int, units: int, shape: str) -> None:
+        """The job is planned: bytes of input still to be converted, their units, the corpus's shape."""
+
+    def warned(self, message: str) -> None:
+        """Something was noticed that does not stop the job."""
+
+    def advanced(self, rows: int, tokens: int, size: int) -> None:
+        """Rows read, tokens written and bytes of input since the last call."""
+
+    def finished(self) -> None:
+        """The last unit is done."""

@@ -1,0 +1,1 @@
+"""What belongs to the model: its tokenizer and its chat template."""

@@ -1,0 +1,304 @@
+"""Chat templates: Jinja as Hugging Face runs it, with the origin of every character kept.
+
+The environment is that of `transformers.utils.chat_template_utils`: an immutable sandbox with
+`trim_blocks`, `lstrip_blocks`, loop controls, `raise_exception`, `strftime_now`, a `tojson` that
+does not escape HTML, and `{% generation %}` blocks.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lookahead_data.errors import RowError, TemplateError
+from lookahead_data.model.rope import Piece, Rope, concat, join, pieces_of
+
+Message = Mapping[str, str]
+"""One message: `role`, `content`, and maybe `reasoning_content`."""
+
+BUILTIN = ("alpaca", "chatml", "gemma", "llama3")
+"""Names of the templates that ship with the package."""
+
+
+class ChatTemplate:
+    """A compiled chat template.
+
+    Attributes:
+        source: the Jinja text.
+        name: where it came from, for people.
+        sha256: of the Jinja text.
+        uses_date: whether the rendering depends on the day.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        name: str,
+        variables: Mapping[str, Any] | None = None,
+        today: datetime.date | None = None,
+    ) -> None:
+        """Compile `source`.
+
+        Args:
+            variables: what the template may use beside the messages: `bos_token`, `eos_token`, and
+                the user's own arguments.
+            today: the day that `strftime_now` gives.
+
+        Raises:
+            TemplateError: the template is not valid Jinja.
+        """
+        self.source = source
+        self.name = name
+        self.sha256 = hashlib.sha256(source.encode()).hexdigest()
+        self.uses_date = "strftime_now" in source
+        self._variables = dict(variables or {})
+        self._as_parts = False
+        day = today or datetime.date.today()
+        try:
+            self._traced = _compile(_tracing_environment(day), source)
+            self._plain = _compile(_environment(ImmutableSandboxedEnvironment, _Generation, day), source)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(
+                f"is not valid Jinja, line {error.lineno}: {error.message}", where=f"chat template {name}"
+            ) from None
+
+    def probe(self) -> None:
+        """Find out in which form the template wants content, plain text or a list of parts.
+
+        Some multimodal templates print nothing for plain text, and would swallow it silently.
+        """
+        probe = [{"role": "user", "content": "probe"}, {"role": "assistant", "content": "answer"}]
+        for form in (False, True):
+            self._as_parts = form
+            try:
+                pieces = pieces_of(self.render(probe))
+            except RowError:
+                continue
+            if {piece.slot for piece in pieces} >= {(0, "content"), (1, "content")}:
+                return
+        self._as_parts = False
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rope:
+        """The conversation as the template writes it, with the origin of every piece.
+
+        Raises:
+            RowError: the template refused the conversation or broke on it.
+        """
+        roped = [
+            {
+                key: value if key == "role" else Rope.of(value, (index, key))
+                for key, value in message.items()
+            }
+            for index, message in enumerate(messages)
+        ]
+        return concat([self._run(self._traced, roped, add_generation_prompt)])
+
+    def render_plain(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        """The same text from Jinja alone: the oracle of `render`."""
+        copies = [dict(message) for message in messages]
+        return self._run(self._plain, copies, add_generation_prompt)
+
+    def _run(
+        self, template: jinja2.Template, messages: list[dict[str, Any]], add_generation_prompt: bool
+    ) -> str:
+        for message in messages:
+            if self._as_parts:
+                message["content"] = [{"type": "text", "text": message["content"]}]
+            if "reasoning_content" in message:
+                # Templates know it by three names, and transformers offers all of them.
+                message["reasoning"] = message["thinking"] = message["reasoning_content"]
+        try:
+            return template.render(
+                messages=messages,
+                tools=None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                **self._variables,
+            )
+        except _Refusal as refusal:
+            raise RowError("template_refused", str(refusal)) from None
+        except RecursionError:
+            raise RowError("template_failed", "the template recurses without end") from None
+        except Exception as error:
+            # A template is a program of its own and may fail in any way at all; whichever it is, it
+            # concerns this row alone.
+            raise RowError("template_failed", f"{type(error).__name__}: {error}") from None
+
+
+class _Refusal(jinja2.TemplateError):
+    """What a template raises by `raise_exception`."""
+
+
+def _compile(environment: jinja2.Environment, source: str) -> jinja2.Template:
+    return environment.from_string(source)
+
+
+def _environment(
+    kind: type[ImmutableSandboxedEnvironment], generation: type[Extension], today: datetime.date
+) -> ImmutableSandboxedEnvironment:
+    environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[generation, loopcontrols])
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise_exception
+    midnight = datetime.datetime.combine(today, datetime.time())
+    environment.globals["strftime_now"] = midnight.strftime
+    return environment
+
+
+def _raise_exception(message: str) -> None:
+    raise _Refusal(message)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+class _Generation(Extension):
+    """`{% generation %}…{% endgeneration %}`: marks what the model is to produce."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja declares it so)
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_block"), [], [], body).set_lineno(line)
+
+    def _block(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+class _TracedGeneration(_Generation):
+    def _block(self, caller: Callable[[], str]) -> str:
+        return Rope(piece._replace(generation=True) for piece in pieces_of(caller()))
+
+
+class _TracingGenerator(CodeGenerator):
+    """Stock Jinja joins `a ~ b` with `"".join`, which would lose the origins."""
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
+        self.write("environment.concat(map(str, (")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write(")))")
+
+
+class _TracingEnvironment(ImmutableSandboxedEnvironment):
+    code_generator_class = _TracingGenerator
+    concat = staticmethod(concat)
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        result = super().call(context, obj, *args, **kwargs)
+        # A method of a plain string, given ropes: ", ".join(ropes), "%s".format(rope).
+        if type(result) is str and type(getattr(obj, "__self__", None)) is str:
+            if getattr(obj, "__name__", "") == "join" and args:
+                return join(obj.__self__, [str(part) for part in args[0]])
+            return _absorbed(result, (*args, *kwargs.values()))
+        return result
+
+
+def _tracing_environment(today: datetime.date) -> ImmutableSandboxedEnvironment:
+    environment = _environment(_TracingEnvironment, _TracedGeneration, today)
+    for name, function in list(environment.filters.items()):
+        environment.filters[name] = _tracing_filter(function)
+    environment.filters["join"] = _join
+    return environment
+
+
+def _tracing_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, with a plain string that it made from ropes counted as message text."""
+
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        # Markup (from `escape`, `safe`, …) is a string of its own kind, and has lost the pieces too.
+        if isinstance(result, str) and not isinstance(result, Rope):
+            return _absorbed(str(result), (*args, *kwargs.values()))
+        return result
+
+    return traced
+
+
+@jinja2.pass_eval_context
+def _join(context: Any, value: Iterable[Any], d: str = "", attribute: str | int | None = None) -> str:
+    if attribute is not None:
+        getter = jinja2.filters.make_attrgetter(context.environment, attribute)
+        value = map(getter, value)
+    return join(str(d), [str(part) for part in value])
+
+
+def _absorbed(text: str, sources: Iterable[Any]) -> str:
+    for source in sources:
+        found = _first_rope(source, depth=4)
+        if found is not None and found.slot is not None:
+            return Rope([Piece(text, found.slot)])
+    return text
+
+
+def _first_rope(value: Any, depth: int) -> Rope | None:
+    if isinstance(value, Rope):
+        return value
+    inner: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inner = value.values()
+    elif isinstance(value, list | tuple):
+        inner = value
+    if depth:
+        for item in inner:
+            if (found := _first_rope(item, depth - 1)) is not None:
+                return found
+    return None
+
+
+def builtin_template(name: str) -> str:
+    """The Jinja text of a built-in template."""
+    return importlib.resources.files("lookahead_data.assets.templates").joinpath(f"{name}.jinja").read_text()
+
+
+def find_template(choice: str, own: str | None, tokenizer: str) -> tuple[str, str] | None:
+    """The Jinja text and name that `--chat-template` asks for; None is plain concatenation.
+
+    Args:
+        choice: `auto`, `none`, a built-in name or a file.
+        own: the tokenizer's own template.
+        tokenizer: the tokenizer's name, for people.
+
+    Raises:
+        TemplateError: there is no such template.
+    """
+    if choice == "none":
+        return None
+    if choice == "auto":
+        return None if own is None else (own, f"{tokenizer}'s own")
+    if choice in BUILTIN:
+        return builtin_template(choice), choice
+    path = Path(choice)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(
+            f"{choice!r} is neither a built-in chat template nor a readable file ({error})",
+            remedy=f"Use auto, none, one of {', '.join(BUILTIN)}, or the path of a Jinja file.",
+        ) from None
+    return text, path.name

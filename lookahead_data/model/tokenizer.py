@@ -1,0 +1,278 @@
+"""The tokenizer: found, checked, and asked what a pipeline must know of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import Encoding, Tokenizer
+
+from lookahead_data.errors import TokenizerError
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+"""The files that are read of a tokenizer's folder; only the first is needed."""
+
+_ANCHOR = "\n"
+_PROBES = ("hello", "Answer", "x", "1", "é", " hello", "\nhello")
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedTokenizer:
+    """A checked tokenizer.
+
+    Attributes:
+        name: what the user called it.
+        sha256: of `tokenizer.json`, and of what else of its folder the result depends on.
+        special: the tokens that are special, longest first.
+        named: `bos_token`, `eos_token` and the like, as its configuration gives them.
+        chat_template: the tokenizer's own chat template (Jinja), or None.
+        prefix_ids, suffix_ids: what its post-processor puts around a text (BOS, EOS).
+        sensitive: whether it treats the start of a text specially (a prepended `▁`, say), so that
+            a text's pieces encoded one by one are not the text encoded whole.
+        restarts: of a sensitive one, whether what follows a special token is a start too.
+        warnings: what was found and changed on loading, for people.
+    """
+
+    name: str
+    sha256: str
+    special: tuple[str, ...]
+    named: dict[str, str]
+    chat_template: str | None
+    prefix_ids: tuple[int, ...]
+    suffix_ids: tuple[int, ...]
+    sensitive: bool
+    restarts: bool
+    vocab_size: int
+    warnings: tuple[str, ...]
+    _json: str = field(repr=False)
+    _engine: Tokenizer = field(repr=False)
+
+    @functools.cached_property
+    def special_pattern(self) -> re.Pattern[str] | None:
+        """Matches each special token in a text, the longest first; None if there are none."""
+        return re.compile("|".join(map(re.escape, self.special))) if self.special else None
+
+    @functools.cached_property
+    def _text_engine(self) -> Tokenizer:
+        # A second instance: the switch is one for all of an instance, and is lost by copying.
+        engine = Tokenizer.from_str(self._json)
+        _switch_off(engine)
+        engine.encode_special_tokens = True
+        return engine
+
+    def encode(
+        self, texts: Sequence[str], *, special: bool = False, offsets: bool = True
+    ) -> list[Encoding]:
+        """Encode each text by itself, without BOS or EOS.
+
+        Args:
+            special: whether special tokens written in the texts become their ids. Otherwise they
+                stay text.
+            offsets: whether character offsets are needed; without them it is faster.
+        """
+        engine = self._engine if special else self._text_engine
+        batch = engine.encode_batch if offsets else engine.encode_batch_fast
+        return batch(list(texts), add_special_tokens=False)
+
+    def encode_ids(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
+        """The token ids of each text, encoded by itself."""
+        return [encoding.ids for encoding in self.encode(texts, special=special, offsets=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included."""
+        return str(self._engine.decode(list(ids), skip_special_tokens=False))
+
+    def tokens_to_text(self, tokens: Sequence[str]) -> str:
+        """`convert_tokens_to_string` of transformers: the tokenizer's decoder over the tokens."""
+        decoder = self._engine.decoder
+        return "".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    def token_id(self, token: str) -> int | None:
+        return self._engine.token_to_id(token)
+
+
+def load_tokenizer(source: str) -> LoadedTokenizer:
+    """Load a tokenizer and check it.
+
+    Args:
+        source: a folder with `tokenizer.json`, that file itself, `builtin`, or a Hub id, which may
+            end in `@revision`.
+
+    Raises:
+        TokenizerError: it cannot be found, is broken, or would not give the same ids twice.
+    """
+    files = _find(source)
+    raw = files.get("tokenizer.json")
+    if raw is None:
+        raise TokenizerError("holds no tokenizer.json", where=source, remedy=_REMEDY)
+    document = _parse(raw, source, "tokenizer.json")
+    config = _parse(files.get("tokenizer_config.json", b"{}"), source, "tokenizer_config.json")
+    tokens_map = _parse(files.get("special_tokens_map.json", b"{}"), source, "special_tokens_map.json")
+    model = document.get("model")
+    if isinstance(model, dict) and model.get("dropout"):
+        raise TokenizerError(
+            f"its BPE model has a dropout of {model['dropout']}, so it would give other tokens each time",
+            where=source,
+            remedy="Set model.dropout to null in tokenizer.json.",
+        )
+    try:
+        engine = Tokenizer.from_str(raw.decode("utf-8"))
+    except Exception as error:  # the binding raises plain Exception
+        raise TokenizerError(f"tokenizer.json cannot be loaded: {error}", where=source) from None
+    warnings = [
+        f"tokenizer.json sets {what}; it is switched off, since it would cut or fill rows"
+        for what in ("truncation", "padding")
+        if document.get(what) is not None
+    ]
+    _switch_off(engine)
+    added = engine.get_added_tokens_decoder().values()
+    special = sorted((token.content for token in added if token.special), key=lambda t: (-len(t), t))
+    prefix, suffix = _frame(engine)
+    sensitive, restarts = _start_matters(engine, special)
+    return LoadedTokenizer(
+        name=source,
+        sha256=_digest(files),
+        special=tuple(special),
+        named=_named_tokens(config, tokens_map),
+        chat_template=_own_template(files, config, source),
+        prefix_ids=prefix,
+        suffix_ids=suffix,
+        sensitive=sensitive,
+        restarts=restarts,
+        vocab_size=engine.get_vocab_size(with_added_tokens=True),
+        warnings=tuple(warnings),
+        _json=raw.decode("utf-8"),
+        _engine=engine,
+    )
+
+
+_REMEDY = (
+    "Give a folder with tokenizer.json, that file, a Hub id such as Qwen/Qwen3-0.6B, or builtin. "
+    "An older model's tokenizer.model is converted by transformers: AutoTokenizer.from_pretrained(…)"
+    ".save_pretrained(FOLDER)."
+)
+
+
+def _find(source: str) -> dict[str, bytes]:
+    if source == "builtin":
+        folder = importlib.resources.files("lookahead_data.assets") / "tokenizer"
+        return {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return {name: (path / name).read_bytes() for name in FILES if (path / name).is_file()}
+        if path.is_file():
+            beside = FILES[1:] if path.name == FILES[0] else ()
+            found = {name: path.parent / name for name in beside if (path.parent / name).is_file()}
+            return {FILES[0]: path.read_bytes()} | {name: p.read_bytes() for name, p in found.items()}
+    except OSError as error:
+        raise TokenizerError(f"cannot be read: {error.strerror}", where=source) from None
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+(@[\w./-]+)?", source) or path.suffix:
+        raise TokenizerError("there is no such file or folder", where=source, remedy=_REMEDY)
+    return _from_hub(source)
+
+
+def _from_hub(source: str) -> dict[str, bytes]:
+    # Loaded only here: it is slow to import, and most runs have the files at hand.
+    import huggingface_hub
+
+    name, _, revision = source.partition("@")
+    try:
+        folder = huggingface_hub.snapshot_download(
+            name, revision=revision or None, allow_patterns=list(FILES)
+        )
+    except Exception as error:  # network, authorization, a wrong name: each has its own class
+        problem = str(error).strip().split("\n")[0]
+        raise TokenizerError(
+            f"is no folder or file here, and the Hub did not give it: {problem}",
+            where=source,
+            remedy=_REMEDY,
+        ) from None
+    found = {name: Path(folder, name) for name in FILES}
+    return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
+
+
+def _parse(raw: bytes, source: str, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(raw.decode("utf-8"))
+    except ValueError as error:
+        raise TokenizerError(f"{name} is not valid JSON: {error}", where=source) from None
+    if not isinstance(document, dict):
+        raise TokenizerError(f"{name} is not a JSON object", where=source)
+    return document
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name} {len(files[name])}\n".encode())
+        digest.update(files[name])
+    return digest.hexdigest()
+
+
+def _switch_off(engine: Tokenizer) -> None:
+    engine.no_truncation()
+    engine.no_padding()
+
+
+def _named_tokens(*documents: dict[str, Any]) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for document in documents:
+        for key, value in document.items():
+            if not key.endswith("_token"):
+                continue
+            text = value.get("content") if isinstance(value, dict) else value
+            if isinstance(text, str):
+                named.setdefault(key, text)
+    return named
+
+
+def _own_template(files: dict[str, bytes], config: dict[str, Any], source: str) -> str | None:
+    if "chat_template.jinja" in files:
+        try:
+            return files["chat_template.jinja"].decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TokenizerError(f"chat_template.jinja is not UTF-8: {error}", where=source) from None
+    template = config.get("chat_template")
+    if isinstance(template, list):  # several by name, as older files have them
+        by_name = {entry.get("name"): entry.get("template") for entry in template}
+        template = by_name.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _frame(engine: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that the post-processor puts before and after a text."""
+    encoding = engine.encode("x")
+    inner = [at for at, mask in enumerate(encoding.special_tokens_mask) if not mask]
+    if not inner:
+        return tuple(encoding.ids), ()
+    return tuple(encoding.ids[: inner[0]]), tuple(encoding.ids[inner[-1] + 1 :])
+
+
+def _start_matters(engine: Tokenizer, special: Sequence[str]) -> tuple[bool, bool]:
+    """Whether the start of a text is treated specially, and whether that holds after a special token.
+
+    Found by trying rather than by reading the configuration, since a dozen components can cause it.
+    """
+
+    def ids(text: str) -> list[int]:
+        return list(engine.encode(text, add_special_tokens=False).ids)
+
+    head = ids(_ANCHOR)
+    sensitive = any(ids(_ANCHOR + probe) != head + ids(probe) for probe in _PROBES if probe[0] != _ANCHOR)
+    if not sensitive or not special:
+        return sensitive, False
+    mark = special[0]
+    return True, all(ids(mark + probe) == ids(mark) + ids(probe) for probe in _PROBES[:3])
+
+
+def versions() -> dict[str, str]:
+    return {"tokenizers": tokenizers.__version__}

@@ -1,0 +1,145 @@
+"""The plan: everything that a job depends on, fixed before a byte is converted.
+
+Units depend on the input and the settings alone, never on workers or batches. So the output is the
+same for any number of workers, a stopped job can be taken up again, and the plan's fingerprint
+names the job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jinja2
+import numpy as np
+import polars
+import pyarrow
+import tokenizers
+
+from lookahead_data._version import __version__
+from lookahead_data.config import Settings
+from lookahead_data.errors import InputError
+
+FORMAT = 1
+"""The version of what is written into the output folder."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file.
+
+    Attributes:
+        name: what the manifest, errors and rejects call it: the path as it was found from what the
+            user named, or a word for data that was handed over in memory.
+        path: where to open it.
+        format, compression: values of `source.discover.FORMATS` and `COMPRESSIONS` (or None).
+        size: bytes on disk.
+        mtime_ns: time of the last change; a difference while the job runs ends the job.
+        sha256: of its bytes; empty until the job is planned.
+    """
+
+    name: str
+    path: str
+    format: str
+    compression: str | None
+    size: int
+    mtime_ns: int
+    sha256: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {"path": self.name, "size": self.size, "sha256": self.sha256}
+
+    def check_unchanged(self) -> None:
+        """Raise `InputError` if the file is no longer what it was when the job was planned."""
+        try:
+            now = os.stat(self.path)
+        except OSError as error:
+            raise InputError(f"can no longer be read: {error.strerror}", where=self.name) from None
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise InputError(
+                "changed while the job was running",
+                where=self.name,
+                remedy="Start again when nothing writes to the inputs any more.",
+            )
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A range of one input file, converted and accounted for as a whole.
+
+    Attributes:
+        index: its place in the job, from 0.
+        file: the place of its file among the plan's inputs.
+        start, stop, first_row, size: see `source.records.Split`.
+    """
+
+    index: int
+    file: int
+    start: int
+    stop: int
+    first_row: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        return f"unit-{self.index:05d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job, fixed.
+
+    Attributes:
+        settings: with `template_date` set where the template depends on the day.
+        inputs, units: in order.
+        shape: the corpus's shape: the arguments of `source.conversations.Shape`.
+        tokenizer: name and SHA-256.
+        template: name and SHA-256, or None for plain concatenation.
+        warnings: what was noticed on planning, for people.
+    """
+
+    settings: Settings
+    inputs: tuple[InputFile, ...]
+    units: tuple[Unit, ...]
+    shape: Mapping[str, str | None]
+    tokenizer: Mapping[str, str]
+    template: Mapping[str, str] | None
+    warnings: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """What the fingerprint is taken over, as plain values."""
+        return {
+            "format": FORMAT,
+            "versions": versions(),
+            "settings": self.settings.to_dict(),
+            "inputs": [item.describe() for item in self.inputs],
+            "units": [asdict(unit) for unit in self.units],
+            "shape": dict(self.shape),
+            "tokenizer": dict(self.tokenizer),
+            "template": dict(self.template) if self.template else None,
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that the output depends on."""
+        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The versions of all that can change the output."""
+    return {
+        "lookahead_data": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "pyarrow": pyarrow.__version__,
+        "polars": polars.__version__,
+        "tokenizers": tokenizers.__version__,
+        "jinja2": jinja2.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,58 @@
+"""The dataset card: what `datasets.load_dataset(DIR)` reads to find the shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lookahead_data.sink.manifest import NOTES, Manifest
+from lookahead_data.sink.publish import write_text
+
+CARD = "README.md"
+
+
+def write_card(manifest: Manifest) -> None:
+    """Publish the card in the output folder."""
+    write_text(manifest.folder / CARD, card(manifest))
+
+
+def card(manifest: Manifest) -> str:
+    """The card's text: YAML for programs, then a few words for people."""
+    document, totals, settings = manifest.document, manifest.totals, manifest.settings
+    template = document["template"]["name"] if document["template"] else "none (plain concatenation)"
+    previews = {
+        "real": f"the first {settings.preview_tokens} tokens of the answer",
+        "virtual": f"the phrase {settings.phrase!r}, also put before the answer",
+        "none": "none",
+    }[settings.mode]
+    inputs = ", ".join(f"`{Path(entry['path']).name}`" for entry in document["inputs"][:10])
+    more = len(document["inputs"]) - 10
+    notes = "".join(f"- {count:,} rows: {NOTES.get(kind, kind)}\n" for kind, count in totals["notes"].items())
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/*.parquet
+---
+
+# Training rows with answer previews
+
+Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f" and {more} more" if more > 0 else ""}.
+
+| | |
+|---|---|
+| rows | {totals["written"]:,} |
+| tokens | {totals["tokens"]:,} |
+| supervised tokens | {totals["supervised_tokens"]:,} |
+| rows left out | {sum(totals["filtered"].values()):,} filtered, {sum(totals["quarantined"].values()):,} quarantined |
+| preview ({settings.mode}) | {previews} |
+| tokenizer | {document["tokenizer"]["name"]} |
+| chat template | {template} |
+
+{notes}
+`data/` holds the shards, with `input_ids`, `attention_mask` and `labels` (−100: not in the loss; not
+shifted). Load them with `datasets.load_dataset(FOLDER)`, or point polars, DuckDB or `pyarrow.dataset`
+at `data/`. `manifest.json` accounts for every row; `quarantine/` has those that were left out.
+"""
+
+

@@ -1,0 +1,272 @@
+"""Accounts: what became of every row, per unit (the receipt) and for the job (the manifest)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lookahead_data.config import Settings
+from lookahead_data.errors import OutputError
+from lookahead_data.plan import Plan, Unit
+from lookahead_data.sink.publish import sha256_of, write_json
+from lookahead_data.sink.shards import Shard
+
+MANIFEST = "manifest.json"
+PLAN = "_job/plan.json"
+RECEIPTS = "_job/receipts"
+QUARANTINE = "quarantine"
+
+QUANTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
+"""Percentiles of the row lengths that the manifest states."""
+
+
+@dataclass
+class Counts:
+    """Rows and tokens, of a unit or of the whole job.
+
+    `read == written + sum(filtered.values()) + sum(quarantined.values())` always holds.
+
+    Attributes:
+        read, written: rows.
+        filtered, quarantined: rows that were not written, by reason.
+        tokens, supervised_tokens: in the rows written.
+        previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
+            their previews; the answer tokens that these show; those that show the whole answer.
+        notes: rows that are worth knowing of, by kind (see `NOTES`).
+        lengths: how many of the rows written have how many tokens.
+    """
+
+    read: int = 0
+    written: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    supervised_tokens: int = 0
+    previewed_rows: int = 0
+    previews: int = 0
+    previewed_tokens: int = 0
+    whole_answers: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    lengths: Counter[int] = field(default_factory=Counter)
+
+    def __iadd__(self, other: Counts) -> Counts:
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            if isinstance(mine, Counter):
+                mine.update(value)
+            else:
+                setattr(self, name, mine + value)
+        return self
+
+    def check(self, where: str) -> None:
+        """Raise `OutputError` if a row is not accounted for."""
+        accounted = self.written + self.filtered.total() + self.quarantined.total()
+        if self.read != accounted:
+            raise OutputError(
+                f"read {self.read} rows and accounted for {accounted}",
+                where=where,
+                remedy="This is a fault of lookahead_data; please report it.",
+            )
+
+    def quantiles(self) -> dict[str, int]:
+        """Percentiles of the row lengths, in tokens (nearest rank)."""
+        ranked = sorted(self.lengths.items())
+        found: dict[str, int] = {}
+        for percent in QUANTILES if self.written else ():
+            rank = max(-(-percent * self.written // 100), 1)
+            seen = 0
+            for length, rows in ranked:
+                seen += rows
+                if seen >= rank:
+                    found[f"p{percent}"] = length
+                    break
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The counts as plain values, the histogram as quantiles."""
+        plain: dict[str, Any] = {
+            name: dict(sorted(value.items())) if isinstance(value, Counter) else value
+            for name, value in vars(self).items()
+            if name != "lengths"
+        }
+        return plain | {"length_quantiles": self.quantiles()}
+
+
+NOTES: dict[str, str] = {
+    "nul_in_text": "the text holds a NUL character (written \\u0000)",
+    "preview_without_user_message": "no preview: no user message stands right before the answer",
+    "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show",
+    "differs_from_inference": "the template renders a supervised turn otherwise than at inference",
+    "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
+    "(name one with --end-token)",
+    "reasoning_left_out": "the template leaves out the reasoning of a message",
+    "truncated": "cut to the maximum length",
+}
+"""What `Counts.notes` counts."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one unit.
+
+    Attributes:
+        unit: its index.
+        fingerprint: of the plan that it belongs to.
+        counts: rows and tokens.
+        shards: what was published, in order.
+        engine: what encoded it.
+    """
+
+    unit: int
+    fingerprint: str
+    counts: Counts
+    shards: tuple[Shard, ...]
+    engine: str = "tokenizers"
+
+    def save(self, folder: Path, unit: Unit) -> None:
+        """Publish the receipt in the output folder."""
+        document = {
+            "unit": self.unit,
+            "fingerprint": self.fingerprint,
+            "engine": self.engine,
+            "counts": self.counts.summary() | {"lengths": {str(k): v for k, v in sorted(self.counts.lengths.items())}},
+            "shards": [asdict(shard) for shard in self.shards],
+        }
+        write_json(receipt_path(folder, unit), document)
+
+
+def receipt_path(folder: Path, unit: Unit) -> Path:
+    return folder / RECEIPTS / f"{unit.name}.json"
+
+
+def load_receipt(folder: Path, unit: Unit, fingerprint: str) -> Receipt | None:
+    """The receipt of a unit that was finished before, if its shards are still what it says."""
+    try:
+        document = json.loads(receipt_path(folder, unit).read_text(encoding="utf-8"))
+        if document["fingerprint"] != fingerprint or document["unit"] != unit.index:
+            return None
+        counts = dict(document["counts"])
+        counts.pop("length_quantiles")
+        for name in ("filtered", "quarantined", "notes"):
+            counts[name] = Counter(counts[name])
+        counts["lengths"] = Counter({int(k): v for k, v in counts["lengths"].items()})
+        shards = tuple(Shard(**shard) for shard in document["shards"])
+        if any(sha256_of(folder / shard.path) != shard.sha256 for shard in shards):
+            return None
+        return Receipt(unit.index, fingerprint, Counts(**counts), shards, document["engine"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not there, or not whole: the unit is converted again
+
+
+class Manifest:
+    """The account of a finished job, as `manifest.json` in its folder holds it.
+
+    Attributes:
+        folder: the output folder.
+        document: the JSON document; its keys are described in the README.
+    """
+
+    def __init__(self, folder: Path, document: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.document = document
+
+    @classmethod
+    def build(
+        cls, folder: Path, plan: Plan, receipts: Sequence[Receipt], timing: Mapping[str, Any]
+    ) -> Manifest:
+        """The manifest of a job from the receipts of all its units.
+
+        Raises:
+            OutputError: a unit has no receipt, or a row is not accounted for.
+        """
+        if [receipt.unit for receipt in receipts] != [unit.index for unit in plan.units]:
+            raise OutputError("not every unit has a receipt", where=str(folder))
+        totals = Counts()
+        units = []
+        for unit, receipt in zip(plan.units, receipts, strict=True):
+            receipt.counts.check(unit.name)
+            totals += receipt.counts
+            units.append(
+                {
+                    "unit": unit.index,
+                    "input": plan.inputs[unit.file].name,
+                    "start": unit.start,
+                    "stop": unit.stop,
+                    "engine": receipt.engine,
+                    **receipt.counts.summary(),
+                }
+            )
+        base = plan.document()
+        document = {
+            "format": base["format"],
+            "fingerprint": plan.fingerprint,
+            "settings": base["settings"],
+            "shape": base["shape"],
+            "tokenizer": base["tokenizer"],
+            "template": base["template"],
+            "inputs": base["inputs"],
+            "totals": totals.summary(),
+            "shards": [shard.to_dict() for receipt in receipts for shard in receipt.shards],
+            "warnings": list(plan.warnings),
+            "units": units,
+            "versions": base["versions"],
+            "timing": dict(timing),
+        }
+        return cls(folder, document)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Manifest:
+        """Read the manifest of a finished job.
+
+        Raises:
+            OutputError: the folder has no manifest, or a broken one.
+        """
+        folder = Path(folder)
+        try:
+            document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            _check_paths(document["shards"], folder)
+        except FileNotFoundError:
+            raise OutputError(
+                f"there is no {MANIFEST}, so this is no finished output folder",
+                where=str(folder),
+                remedy="Run the convert command again: it goes on where it stopped.",
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(f"{MANIFEST} cannot be read: {error}", where=str(folder)) from None
+        return cls(folder, document)
+
+    def save(self) -> None:
+        write_json(self.folder / MANIFEST, self.document)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_dict(self.document["settings"], str(self.folder / MANIFEST))
+
+    @property
+    def totals(self) -> Mapping[str, Any]:
+        """`Counts.summary()` of the whole job."""
+        totals: Mapping[str, Any] = self.document["totals"]
+        return totals
+
+    @property
+    def shards(self) -> list[Path]:
+        """The paths of the shards, in order."""
+        return [self.folder / shard["path"] for shard in self.document["shards"]]
+
+    def __repr__(self) -> str:
+        return f"<Manifest of {self.folder}: {self.totals['written']:,} rows, {self.totals['tokens']:,} tokens>"
+
+
+def _check_paths(shards: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    for shard in shards:
+        path = Path(shard["path"])
+        if path.is_absolute() or ".." in path.parts:
+            raise OutputError(
+                f"{MANIFEST} names a shard outside its folder: {shard['path']}",
+                where=str(folder),
+                remedy="Do not use this folder; somebody has changed it.",
+            )

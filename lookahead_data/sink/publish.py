@@ -1,0 +1,94 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lookahead_data.errors import OutputError
+
+TEMPORARY = ".tmp-"
+"""What the names of unfinished files begin with; every reader passes over hidden files."""
+
+
+def temporary_for(path: Path) -> Path:
+    """Where to write what will become `path`; its folder is made."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"{TEMPORARY}{path.name}")
+
+
+def commit(temporary: Path, path: Path) -> None:
+    """Make a finished temporary file `path`.
+
+    The file is flushed to the disk, renamed, and its folder flushed, so that after a crash the name
+    stands for the whole file or for nothing.
+    """
+    with writing(path):
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+
+
+def discard(temporary: Path) -> None:
+    """Remove a temporary file, if it is there."""
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+
+
+@contextlib.contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """A temporary path; what was written there becomes `path` when the block ends well."""
+    temporary = temporary_for(path)
+    try:
+        with writing(path):
+            yield temporary
+        commit(temporary, path)
+    except BaseException:
+        discard(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tells a failure of the disk as an `OutputError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"cannot be written: {error.strerror or error}",
+            where=str(path),
+            remedy="What was published before is whole. Make room, or mend the rights, and start again.",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Publish a text file."""
+    with publishing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Publish a JSON document, laid out for people."""
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256_of(path: Path | str) -> str:
+    """The SHA-256 of a file's bytes, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+

@@ -1,0 +1,40 @@
+"""The rows that were not written, each with its place and reason, as JSON Lines beside the shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from lookahead_data.batches import Reject
+from lookahead_data.plan import InputFile
+from lookahead_data.sink.publish import write_text
+
+LINE_FORMATS = ("jsonl",)
+
+
+def rejected_lines(rejects: Iterable[Reject], file: InputFile) -> str:
+    """One JSON object a line; half a UTF-16 pair, say, stays readable by any JSON reader."""
+    by_line = file.format in LINE_FORMATS
+    lines = []
+    for reject in rejects:
+        record = {
+            "outcome": reject.outcome,
+            "reason": reject.reason,
+            "file": file.name,
+            "row": reject.row,
+            "line": reject.row + 1 if by_line else None,
+            "offset": reject.offset,
+            "message": reject.message,
+            "excerpt": reject.excerpt,
+        }
+        lines.append(json.dumps(record) + "\n")
+    return "".join(lines)
+
+
+def write_rejected(path: Path, rejects: Sequence[Reject], file: InputFile) -> None:
+    """Publish the rejects of a unit; a file of an earlier try is replaced, or removed if there are none."""
+    if rejects:
+        write_text(path, rejected_lines(sorted(rejects, key=lambda reject: reject.row), file))
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""From paths to conversations: find the files, read their rows, make messages of them."""

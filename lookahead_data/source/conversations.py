@@ -1,0 +1,316 @@
+"""From a record, whatever its corpus's shape, to a conversation: a list of messages."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from lookahead_data.batches import Reject, Staged
+from lookahead_data.columns import schema
+from lookahead_data.config import Settings
+from lookahead_data.errors import InputError, RowError
+from lookahead_data.source.records import Record, excerpt_of
+
+KNOWN_PAIRS: tuple[tuple[str, str], ...] = (
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("prompt", "answer"),
+    ("question", "answer"),
+    ("question", "response"),
+    ("query", "response"),
+    ("query", "answer"),
+    ("instruction", "response"),
+    ("instruction", "completion"),
+    ("input", "output"),
+)
+"""Fields that name a prompt and its completion, the first pair that is there wins."""
+
+ROLES: dict[str, str] = {
+    "system": "system",
+    "developer": "developer",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+}
+"""Role names as corpora write them, and the names that chat templates know."""
+
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+_UNSUPPORTED = ("tool_calls", "function_call", "images", "audio")
+
+BATCH_ROWS = 1000
+BATCH_BYTES = 4 << 20
+
+Conversation = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a corpus holds its conversations.
+
+    Attributes:
+        kind: `prompt-completion`, `alpaca`, `messages`, `sharegpt` or `text`.
+        input_field: the prompt; for `alpaca` the instruction; else the list of messages, or the text.
+        output_field: the completion, or None.
+        system_field: the system prompt, or None.
+        extra_field: Alpaca's optional `input`, or None.
+    """
+
+    kind: str
+    input_field: str
+    output_field: str | None = None
+    system_field: str | None = None
+    extra_field: str | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that must be there."""
+        return (self.input_field,) if self.output_field is None else (self.input_field, self.output_field)
+
+    def __str__(self) -> str:
+        names = [self.system_field, self.input_field, self.extra_field, self.output_field]
+        return f"{self.kind} ({', '.join(name for name in names if name)})"
+
+
+def detect_shape(samples: Sequence[Mapping[str, Any]], settings: Settings, where: str) -> Shape:
+    """The shape of a corpus, from its settings and its first records.
+
+    Args:
+        samples: the first records; `where` names them for people.
+
+    Raises:
+        InputError: the shape is not known, or a named field is not there.
+    """
+    present: dict[str, Any] = {}
+    for sample in samples:
+        for name, value in sample.items():
+            if present.get(name) is None:
+                present[name] = value
+    shape = _named_shape(settings, present) if _is_named(settings) else _guess(present)
+    there = ", ".join(present) or "none"
+    if shape is None:
+        raise InputError(
+            f"the corpus's shape is not known; row 1 has the fields: {there}",
+            where=where,
+            remedy="Name the fields with --input-field and --output-field, or the shape with --shape.",
+        )
+    optional = [settings.system_field] if settings.system_field else []
+    for name in (*shape.fields, *optional):
+        if name not in present:
+            raise InputError(
+                f"row 1 has no field {name!r}; its fields are: {there}",
+                where=where,
+                remedy="Name the fields with --input-field, --output-field and --system-field.",
+            )
+    return shape
+
+
+def assumed_shape(settings: Settings) -> Shape:
+    """The shape that the settings name, for a corpus without rows to look at."""
+    return _named_shape(settings, {})
+
+
+def _is_named(settings: Settings) -> bool:
+    return settings.shape != "auto" or bool(settings.input_field or settings.output_field)
+
+
+def _named_shape(settings: Settings, present: Mapping[str, Any]) -> Shape:
+    kind = "prompt-completion" if settings.shape == "auto" else settings.shape
+    given, answer, system = settings.input_field, settings.output_field, settings.system_field
+    if kind == "prompt-completion":
+        pairs = [
+            pair
+            for pair in KNOWN_PAIRS
+            if given in (None, pair[0]) and answer in (None, pair[1]) and set(pair) <= set(present)
+        ]
+        pair = pairs[0] if pairs else KNOWN_PAIRS[0]
+        return Shape(kind, given or pair[0], answer or pair[1], system)
+    if kind == "alpaca":
+        extra = "input" if "input" in present else None
+        return Shape(kind, given or "instruction", answer or "output", system, extra)
+    default = {"messages": "messages", "sharegpt": "conversations", "text": "text"}[kind]
+    return Shape(kind, given or default, None, system)
+
+
+def _guess(present: Mapping[str, Any]) -> Shape | None:
+    system = "system" if isinstance(present.get("system"), str) else None
+    for name in ("messages", "conversations", "conversation"):
+        value = present.get(name)
+        if isinstance(value, list):
+            first = value[0] if value else None
+            turns = isinstance(first, Mapping) and "from" in first
+            return Shape("sharegpt" if turns else "messages", name, None, system)
+    if "instruction" in present and "output" in present:
+        extra = "input" if "input" in present else None
+        return Shape("alpaca", "instruction", "output", system, extra)
+    for prompt, completion in KNOWN_PAIRS:
+        if prompt in present and completion in present:
+            return Shape("prompt-completion", prompt, completion, system)
+    return Shape("text", "text") if "text" in present else None
+
+
+def to_messages(record: Mapping[str, Any], shape: Shape) -> Conversation:
+    """The conversation that a record holds.
+
+    Raises:
+        RowError: a field is missing, null, not text or empty; a role is unknown; a message carries
+            something other than text; nobody answers.
+    """
+    messages: Conversation = []
+    if shape.system_field and record.get(shape.system_field) is not None:
+        system = _text(record, shape.system_field)
+        if system:
+            messages.append({"role": "system", "content": system})
+    if shape.kind == "text":
+        messages.append({"role": "assistant", "content": _text(record, shape.input_field)})
+    elif shape.kind in ("messages", "sharegpt"):
+        messages += _turns(record, shape.input_field)
+    elif isinstance(record.get(shape.input_field), list):
+        # TRL's conversational prompt and completion: two lists of messages.
+        messages += _turns(record, shape.input_field) + _turns(record, shape.output_field or "")
+    else:
+        prompt = _text(record, shape.input_field)
+        if shape.extra_field and record.get(shape.extra_field):
+            prompt = f"{prompt}\n{_text(record, shape.extra_field)}"
+        answer = _text(record, shape.output_field or "")
+        messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    _check(messages)
+    return messages
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    if value is None:
+        raise RowError("missing_field", f"the field {name!r} is {'null' if name in record else 'missing'}")
+    if not isinstance(value, str):
+        raise RowError("not_text", f"the field {name!r} holds {_kind(value)}, not text")
+    return value
+
+
+def _turns(record: Mapping[str, Any], name: str) -> Conversation:
+    turns = record.get(name)
+    if turns is None:
+        raise RowError("missing_field", f"the field {name!r} is {'null' if name in record else 'missing'}")
+    if not isinstance(turns, list):
+        raise RowError("not_text", f"the field {name!r} holds {_kind(turns)}, not a list of messages")
+    return [_message(turn, f"{name}[{at}]") for at, turn in enumerate(turns)]
+
+
+def _message(turn: Any, where: str) -> dict[str, str]:
+    if not isinstance(turn, Mapping):
+        raise RowError("not_text", f"{where} holds {_kind(turn)}, not a message")
+    named, said = ("from", "value") if "from" in turn and "role" not in turn else ("role", "content")
+    role = turn.get(named)
+    if not isinstance(role, str) or role.lower() not in ROLES:
+        known = ", ".join(ROLES)
+        raise RowError("unknown_role", f"{where} has the role {role!r}; known roles: {known}")
+    for name in _UNSUPPORTED:
+        if turn.get(name):
+            raise RowError("unsupported_content", f"{where} carries {name!r}; only text is supported")
+    content = turn.get(said)
+    if isinstance(content, list):
+        content = "".join(_part(part, where) for part in content)
+    if content is None:
+        raise RowError("missing_field", f"{where} has no {said!r}")
+    if not isinstance(content, str):
+        raise RowError("not_text", f"{where}.{said} holds {_kind(content)}, not text")
+    message = {"role": ROLES[role.lower()], "content": content}
+    for name in _REASONING:
+        if isinstance(turn.get(name), str) and turn[name]:
+            message["reasoning_content"] = turn[name]
+            break
+    return message
+
+
+def _part(part: Any, where: str) -> str:
+    if isinstance(part, str):
+        return part
+    text = part.get("text") if isinstance(part, Mapping) else None
+    if not isinstance(text, str):
+        raise RowError("unsupported_content", f"{where} has a part that is not text: {excerpt_of(repr(part))}")
+    return text
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return kinds.get(type(value), f"a {type(value).__name__}")
+
+
+def _check(messages: Conversation) -> None:
+    answers = [message for message in messages if message["role"] == "assistant"]
+    if not answers:
+        raise RowError("no_answer", "the conversation has no assistant message")
+    for message in answers:
+        if not message["content"].strip() and not message.get("reasoning_content"):
+            raise RowError("empty_answer", "an answer is empty")
+    for message in messages:
+        for text in message.values():
+            if not text.isascii():
+                _check_encodable(text)
+
+
+def _check_encodable(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RowError("lone_surrogate", f"character {error.start} is half of a UTF-16 pair") from None
+
+
+def converse(records: Iterable[Record], shape: Shape) -> Iterator[tuple[Staged, int]]:
+    """Batches of conversations, each with the bytes of input that it took."""
+    pending = _Pending()
+    for record in records:
+        pending.add(record, shape)
+        if pending.rows >= BATCH_ROWS or pending.size >= BATCH_BYTES:
+            yield pending.staged(), pending.size
+            pending = _Pending()
+    yield pending.staged(), pending.size
+
+
+class _Pending:
+    """The rows of the batch that is being filled."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[int, int | None, Conversation]] = []
+        self._rejects: list[Reject] = []
+        self._notes: Counter[str] = Counter()
+        self.size = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self._kept) + len(self._rejects)
+
+    def add(self, record: Record, shape: Shape) -> None:
+        self.size += record.size
+        try:
+            if isinstance(record.value, RowError):
+                raise record.value
+            messages = to_messages(record.value, shape)
+        except RowError as error:
+            excerpt = record.excerpt or excerpt_of(json.dumps(record.value, default=str))
+            self._rejects.append(Reject(record.row, record.offset, error.reason, error.message, excerpt))
+            return
+        if any("\0" in text for message in messages for text in message.values()):
+            self._notes["nul_in_text"] += 1
+        self._kept.append((record.row, record.offset, messages))
+
+    def staged(self) -> Staged:
+        rows, offsets, messages = zip(*self._kept, strict=True) if self._kept else ((), (), ())
+        names = ("row", "offset", "messages")
+        wanted = schema(names)
+        arrays = [
+            pa.array(list(values), field.type)
+            for values, field in zip((rows, offsets, messages), wanted, strict=True)
+        ]
+        return Staged(pa.RecordBatch.from_arrays(arrays, schema=wanted), self._rejects, self._notes)

@@ -1,0 +1,128 @@
+"""Parquet and Arrow IPC (Feather): columns with types."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookahead_data.errors import InputError, RowError
+from lookahead_data.plan import InputFile
+from lookahead_data.source.records import Record, Split
+
+_BATCH_ROWS = 1024
+
+
+def fields(file: InputFile) -> list[str] | None:
+    names = list(schema(file).names)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(
+            f"there are two columns named {twice[0]!r}", where=file.name, remedy="Rename one of them."
+        )
+    return names
+
+
+def schema(file: InputFile) -> pa.Schema:
+    """The file's Arrow schema."""
+    with _told(file):
+        if file.format == "parquet":
+            with pq.ParquetFile(file.path, memory_map=True) as parquet:
+                return parquet.schema_arrow
+        with pa.memory_map(file.path) as source:
+            return _open_ipc(source).schema
+
+
+def row_groups(file: InputFile) -> int:
+    """The number of row groups of a Parquet file."""
+    with _told(file), pq.ParquetFile(file.path, memory_map=True) as parquet:
+        return int(parquet.num_row_groups)
+
+
+def split(file: InputFile, unit_size: int) -> list[Split]:
+    """Row groups of a Parquet file, as many as make up the size; an Arrow file is one range."""
+    if file.format != "parquet":
+        return [Split(0, file.size, 0, file.size)]
+    with _told(file), pq.ParquetFile(file.path, memory_map=True) as parquet:
+        groups = [parquet.metadata.row_group(at) for at in range(parquet.metadata.num_row_groups)]
+    parts: list[Split] = []
+    start = first_row = row = size = 0
+    for at, group in enumerate(groups):
+        row += group.num_rows
+        size += group.total_byte_size
+        if size >= unit_size or at == len(groups) - 1:
+            parts.append(Split(start, at + 1, first_row, size))
+            start, first_row, size = at + 1, row, 0
+    return parts or [Split(0, 0, 0, file.size)]
+
+
+def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record]:
+    row = part.first_row
+    for batch in _batches(file, part):
+        size = max(batch.nbytes // max(batch.num_rows, 1), 1)
+        for value in _values(batch, file):
+            yield Record(row, None, size, value)
+            row += 1
+
+
+def _values(batch: pa.RecordBatch, file: InputFile) -> list[dict[str, Any] | RowError]:
+    try:
+        batch.validate(full=True)
+        return list(batch.to_pylist())
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        pass
+    # Some text is not UTF-8, which Arrow lets pass until asked: find the rows, keep their neighbours.
+    values: list[dict[str, Any] | RowError] = []
+    for at in range(batch.num_rows):
+        row = batch.slice(at, 1)
+        try:
+            pa.RecordBatch.from_arrays([column.take([0]) for column in row.columns], schema=row.schema).validate(
+                full=True
+            )
+            values.append(row.to_pylist()[0])
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            values.append(RowError("invalid_utf8", f"a text is not UTF-8: {error}"))
+    return values
+
+
+def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
+    with _told(file):
+        if file.format == "parquet":
+            with pq.ParquetFile(file.path, memory_map=True) as parquet:
+                groups = range(part.start, part.stop)
+                if groups:
+                    yield from parquet.iter_batches(_BATCH_ROWS, row_groups=groups)
+            return
+        with pa.memory_map(file.path) as source:
+            reader = _open_ipc(source)
+            if isinstance(reader, pa.RecordBatchStreamReader):
+                batches: Iterator[pa.RecordBatch] = iter(reader)
+            else:
+                batches = map(reader.get_batch, range(reader.num_record_batches))
+            for batch in batches:
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    yield batch.slice(start, _BATCH_ROWS)
+
+
+def _open_ipc(source: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+    try:
+        return pa.ipc.open_file(source)
+    except pa.ArrowInvalid:
+        source.seek(0)
+        return pa.ipc.open_stream(source)
+
+
+@contextlib.contextmanager
+def _told(file: InputFile) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        size = " (it is empty)" if file.size == 0 else ""
+        raise InputError(
+            f"is no {file.format} file, or is cut short or damaged{size}: {str(error).splitlines()[0]}",
+            where=file.name,
+            remedy="Fetch or write the file again.",
+        ) from None

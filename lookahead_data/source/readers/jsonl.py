@@ -1,0 +1,90 @@
+"""JSON Lines: one JSON object a line.
+
+Lines end at `\\n` alone (a `\\r` before it is white space to JSON): U+2028 and its like may stand in
+a JSON text. Blank lines are passed over and counted in the row numbers, so that `row + 1` is the
+line number that an editor shows.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from lookahead_data.errors import RowError
+from lookahead_data.plan import InputFile
+from lookahead_data.source.records import Record, Split, excerpt_of, open_bytes, parse_json
+
+_BLOCK = 1 << 20
+
+
+def fields(file: InputFile) -> list[str] | None:
+    return None
+
+
+def split(file: InputFile, unit_size: int) -> list[Split]:
+    """Ranges that begin where a line begins; a compressed file is one range."""
+    if file.compression or file.size <= unit_size:
+        return [Split(0, file.size, 0, file.size)]
+    parts: list[Split] = []
+    start = first_row = row = at = 0
+    with open_bytes(file) as stream:
+        while block := stream.read(_BLOCK):
+            seen = 0
+            # The first line that starts at or after the wanted size begins the next range.
+            while (wanted := start + unit_size - 1) < at + len(block):
+                end = block.find(b"\n", max(wanted - at, 0))
+                if end < 0:
+                    break
+                row += block.count(b"\n", seen, end + 1)
+                seen = end + 1
+                parts.append(Split(start, at + seen, first_row, at + seen - start))
+                start, first_row = at + seen, row
+            row += block.count(b"\n", seen)
+            at += len(block)
+    if start < at or not parts:
+        parts.append(Split(start, at, first_row, at - start))
+    return parts
+
+
+def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record]:
+    with open_bytes(file) as stream:
+        if not file.compression:
+            stream.seek(part.start)
+        offset, row = part.start, part.first_row
+        while file.compression or offset < part.stop:
+            line, size = _readline(stream, max_line_size)
+            if not size:
+                return
+            if offset == 0:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            record = _record(line, size, row, offset, max_line_size)
+            if record is not None:
+                yield record
+            offset += size
+            row += 1
+
+
+def _readline(stream: BinaryIO, limit: int) -> tuple[bytes, int]:
+    """The next line and its size; of a line over the limit only the start."""
+    line = stream.readline(limit + 1)
+    size = len(line)
+    if size > limit and not line.endswith(b"\n"):
+        while rest := stream.readline(_BLOCK):
+            size += len(rest)
+            if rest.endswith(b"\n"):
+                break
+    return line, size
+
+
+def _record(line: bytes, size: int, row: int, offset: int, limit: int) -> Record | None:
+    if not line.strip():
+        return None
+    try:
+        if size > limit:
+            raise RowError(
+                "line_too_long", f"the line has {size:,} bytes, and the limit is {limit:,} (--max-line-size)"
+            )
+        return Record(row, offset, size, parse_json(line))
+    except RowError as error:
+        return Record(row, offset, size, error, excerpt_of(line))

@@ -1,0 +1,54 @@
+"""The last look at a row: not longer than allowed, and with something to learn in it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookahead_data.batches import Sieve, Staged
+from lookahead_data.columns import IGNORED, with_column
+from lookahead_data.config import Settings
+from lookahead_data.errors import RowError
+
+
+class Fit:
+    """Drops or cuts rows over `max_length`, and rejects rows in which no token is supervised."""
+
+    name = "fit"
+    needs = ("input_ids", "labels")
+    gives = ("input_ids", "labels")
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.max_length
+        self._overlength = settings.overlength
+
+    def __call__(self, batch: pa.RecordBatch) -> Staged:
+        sieve = Sieve(batch)
+        lengths = batch.column("input_ids").value_lengths().to_numpy(zero_copy_only=False)
+        over = lengths > self._limit if self._limit else np.zeros(len(lengths), bool)
+        if self._overlength == "truncate" and over.any():
+            for name in self.gives:
+                cut = pc.list_slice(batch.column(name), 0, self._limit, return_fixed_size_list=False)
+                batch = with_column(batch, name, cut)
+            sieve = Sieve(batch)
+            sieve.notes["truncated"] = int(over.sum())
+            over = np.zeros(len(lengths), bool)
+        empty = supervised_tokens(batch) == 0
+        for at in np.flatnonzero(over | empty).tolist():
+            if over[at]:
+                error = RowError("overlength", f"{lengths[at]:,} tokens, and the maximum is {self._limit:,}")
+                sieve.reject(at, error, outcome="filtered")
+            else:
+                sieve.reject(at, RowError("nothing_supervised", "no token of the row counts in the loss"))
+        return sieve.staged()
+
+
+def supervised_tokens(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The number of supervised tokens of each row, shape (rows,)."""
+    column = batch.column("labels")
+    counted = column.flatten().to_numpy() != IGNORED
+    totals = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
+    offsets = column.offsets.to_numpy() - column.offsets[0].as_py()
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.diff(totals[offsets])
+    return found
