@@ -79,7 +79,9 @@ def convert(
         if receipts:
             listener.warned(f"going on with {len(todo)} of {len(plan.units)} units; the others are done")
         listener.planned(
-            size=sum(unit.size for unit in todo), units=len(todo), shape=str(Shape(**plan.shape))  # type: ignore[arg-type]
+            size=sum(unit.size for unit in todo),
+            units=len(todo),
+            shape=str(Shape(**plan.shape)),  # type: ignore[arg-type]
         )
         for receipt in run_units(todo, plan, model, folder, listener.advanced):
             receipts[receipt.unit] = receipt
@@ -190,4 +192,3 @@ def _as_given(rows: list[dict[str, Any]], given: Data, files: Sequence[InputFile
         return rows
     table = pa.Table.from_pylist(rows, _common_schema(files))
     return table if isinstance(given, pa.Table | pa.RecordBatch) else pl.from_arrow(table)
-

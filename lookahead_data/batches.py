@@ -55,9 +55,7 @@ class Sieve:
         self.rejects: list[Reject] = []
         self.notes: Counter[str] = Counter()
 
-    def reject(
-        self, at: int, error: RowError, excerpt: str = "", outcome: Outcome = "quarantined"
-    ) -> None:
+    def reject(self, at: int, error: RowError, excerpt: str = "", outcome: Outcome = "quarantined") -> None:
         """Take the row at `at` out, for the reason that `error` gives."""
         self._dropped.add(at)
         self.rejects.append(

@@ -191,9 +191,7 @@ def load_config(path: str | Path) -> Job:
         raise SettingsError(f"is not valid: {error}", where=str(path)) from None
     listed = values.pop("inputs", [])
     output = values.pop("output", None)
-    return Job(
-        _known(values, str(path)), tuple([listed] if isinstance(listed, str) else listed), output
-    )
+    return Job(_known(values, str(path)), tuple([listed] if isinstance(listed, str) else listed), output)
 
 
 def _known(values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from lookahead_data import columns
 from lookahead_data.batches import Reject, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
@@ -36,17 +37,15 @@ START = ("row", "offset", "messages")
 """The columns that conversations come in."""
 
 
-class _Stage(Protocol):
-    name: str
-    needs: Sequence[str]
-    gives: Sequence[str]
+class Stage(columns.Stage, Protocol):
+    """One step of the way: takes a batch with the columns that it needs, and adds those it gives."""
 
     def __call__(self, batch: pa.RecordBatch) -> Staged: ...
 
 
-def build_stages(settings: Settings, model: Model) -> list[_Stage]:
+def build_stages(settings: Settings, model: Model) -> list[Stage]:
     """The stages from conversations to labelled rows, checked to fit each other."""
-    stages: list[_Stage] = [
+    stages: list[Stage] = [
         Preview(settings, model.tokenizer),
         Render(settings, model.tokenizer, model.template),
         Encode(settings, model.tokenizer, framed=model.template is None),
@@ -67,9 +66,7 @@ class Converted:
     size: int
 
 
-def convert_records(
-    records: Iterator[Any], shape: Shape, stages: Sequence[_Stage]
-) -> Iterator[Converted]:
+def convert_records(records: Iterator[Any], shape: Shape, stages: Sequence[Stage]) -> Iterator[Converted]:
     """Run records through the stages, batch by batch."""
     for staged, size in converse(records, shape):
         read = staged.batch.num_rows + len(staged.rejects)
@@ -84,9 +81,7 @@ def convert_records(
         yield Converted(batch, rejects, _count(batch, read, rejects, notes), size)
 
 
-def run_unit(
-    unit: Unit, plan: Plan, model: Model, folder: Path, report: Progress | None = None
-) -> Receipt:
+def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progress | None = None) -> Receipt:
     """Convert one unit, publish its shards, its rejects and then its receipt.
 
     Args:

@@ -39,7 +39,7 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
         settings = settings.replace(template_date=datetime.date.today().isoformat())
         model = load_model(settings, shape.kind)
     digested = tuple(replace(file, sha256=_digest(file)) for file in files)
-    template = model.template and {"name": model.template.name, "sha256": model.template.sha256}
+    template = {"name": model.template.name, "sha256": model.template.sha256} if model.template else None
     plan = Plan(
         settings=settings,
         inputs=digested,
@@ -102,9 +102,7 @@ def _blind_shape(settings: Settings, files: Sequence[InputFile]) -> Shape:
 
 def divide(files: Sequence[InputFile], settings: Settings) -> tuple[Unit, ...]:
     """The units of all files, in order."""
-    places = [
-        (at, part) for at, file in enumerate(files) for part in readers.split(file, settings.unit_size)
-    ]
+    places = [(at, part) for at, file in enumerate(files) for part in readers.split(file, settings.unit_size)]
     return tuple(
         Unit(index, at, part.start, part.stop, part.first_row, part.size)
         for index, (at, part) in enumerate(places)

@@ -87,12 +87,16 @@ class Rewriter:
                 messages = to_messages(record.value, self._shape)
                 json.dumps(record.value, ensure_ascii=False, default=str).encode("utf-8")
             except UnicodeEncodeError:
-                self._reject(record, RowError("lone_surrogate", "a text is half of a UTF-16 pair"), file, report)
+                self._reject(
+                    record, RowError("lone_surrogate", "a text is half of a UTF-16 pair"), file, report
+                )
             except RowError as error:
                 self._reject(record, error, file, report)
             else:
                 good.append((record, messages, preview_turns(messages, self._settings.preview_turns)))
-        heads = iter(self._heads([messages[turn]["content"] for _, messages, turns in good for turn in turns]))
+        heads = iter(
+            self._heads([messages[turn]["content"] for _, messages, turns in good for turn in turns])
+        )
         rows = []
         for record, messages, turns in good:
             mine = list(itertools.islice(heads, len(turns)))
@@ -202,9 +206,7 @@ def rewrite_files(
     listener.finished()
 
 
-def write_rows(
-    batches: Iterable[list[Row]], path: Path, kind: str, schema: pa.Schema | None = None
-) -> None:
+def write_rows(batches: Iterable[list[Row]], path: Path, kind: str, schema: pa.Schema | None = None) -> None:
     """Write rows to one file, which appears whole or not at all.
 
     Args:

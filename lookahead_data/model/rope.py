@@ -178,10 +178,7 @@ def _remade(name: str) -> Callable[..., Rope]:
 
 
 # Operations that make new characters: what they make of a rope counts as message text.
-for _name in (
-    "capitalize casefold center expandtabs format format_map ljust lower rjust swapcase title translate "
-    "upper zfill __mod__ __rmod__ __format__"
-).split():
+for _name in ["capitalize", "casefold", "center", "expandtabs", "format", "format_map", "ljust", "lower", "rjust", "swapcase", "title", "translate", "upper", "zfill", "__mod__", "__rmod__", "__format__"]:
     setattr(Rope, _name, _remade(_name))
 
 

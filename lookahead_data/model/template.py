@@ -99,10 +99,7 @@ class ChatTemplate:
             RowError: the template refused the conversation or broke on it.
         """
         roped = [
-            {
-                key: value if key == "role" else Rope.of(value, (index, key))
-                for key, value in message.items()
-            }
+            {key: value if key == "role" else Rope.of(value, (index, key)) for key, value in message.items()}
             for index, message in enumerate(messages)
         ]
         return concat([self._run(self._traced, roped, add_generation_prompt)])

@@ -68,9 +68,7 @@ class LoadedTokenizer:
         engine.encode_special_tokens = True
         return engine
 
-    def encode(
-        self, texts: Sequence[str], *, special: bool = False, offsets: bool = True
-    ) -> list[Encoding]:
+    def encode(self, texts: Sequence[str], *, special: bool = False, offsets: bool = True) -> list[Encoding]:
         """Encode each text by itself, without BOS or EOS.
 
         Args:

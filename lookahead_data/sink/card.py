@@ -54,5 +54,3 @@ Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f"
 shifted). Load them with `datasets.load_dataset(FOLDER)`, or point polars, DuckDB or `pyarrow.dataset`
 at `data/`. `manifest.json` accounts for every row; `quarantine/` has those that were left out.
 """
-
-

@@ -99,6 +99,8 @@ class Counts:
 NOTES: dict[str, str] = {
     "nul_in_text": "the text holds a NUL character (written \\u0000)",
     "preview_without_user_message": "no preview: no user message stands right before the answer",
+    "answer_without_preview": "an answer is learned that no prompt previews "
+    "(--preview-turns all previews each, --supervise last learns the last alone)",
     "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show",
     "differs_from_inference": "the template renders a supervised turn otherwise than at inference",
     "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
@@ -133,7 +135,8 @@ class Receipt:
             "unit": self.unit,
             "fingerprint": self.fingerprint,
             "engine": self.engine,
-            "counts": self.counts.summary() | {"lengths": {str(k): v for k, v in sorted(self.counts.lengths.items())}},
+            "counts": self.counts.summary()
+            | {"lengths": {str(k): v for k, v in sorted(self.counts.lengths.items())}},
             "shards": [asdict(shard) for shard in self.shards],
         }
         write_json(receipt_path(folder, unit), document)
@@ -258,7 +261,9 @@ class Manifest:
         return [self.folder / shard["path"] for shard in self.document["shards"]]
 
     def __repr__(self) -> str:
-        return f"<Manifest of {self.folder}: {self.totals['written']:,} rows, {self.totals['tokens']:,} tokens>"
+        return (
+            f"<Manifest of {self.folder}: {self.totals['written']:,} rows, {self.totals['tokens']:,} tokens>"
+        )
 
 
 def _check_paths(shards: Iterable[Mapping[str, Any]], folder: Path) -> None:

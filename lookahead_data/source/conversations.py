@@ -238,7 +238,9 @@ def _part(part: Any, where: str) -> str:
         return part
     text = part.get("text") if isinstance(part, Mapping) else None
     if not isinstance(text, str):
-        raise RowError("unsupported_content", f"{where} has a part that is not text: {excerpt_of(repr(part))}")
+        raise RowError(
+            "unsupported_content", f"{where} has a part that is not text: {excerpt_of(repr(part))}"
+        )
     return text
 
 

@@ -126,7 +126,9 @@ def check_encoding(head: bytes, path: str) -> None:
     byte order mark or by NULs in every other place, or a one-byte encoding such as Latin-1, told by
     several lines with bytes beyond ASCII of which not one is UTF-8.
     """
-    if head.startswith(_UTF16_BOMS) or (len(head) >= 4 and (head[0:4:2] == b"\0\0" or head[1:4:2] == b"\0\0")):
+    if head.startswith(_UTF16_BOMS) or (
+        len(head) >= 4 and (head[0:4:2] == b"\0\0" or head[1:4:2] == b"\0\0")
+    ):
         raise InputError(
             "is UTF-16, not UTF-8", where=path, remedy="Convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW."
         )

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +19,7 @@ from lookahead_data.source.discover import describe, discover
 
 NAME = "<memory>"
 
-Data = (
+Data: TypeAlias = (
     str
     | os.PathLike[str]
     | Sequence[str | os.PathLike[str]]
@@ -48,7 +48,7 @@ def as_paths(data: Data) -> list[str] | None:
     if isinstance(data, str | os.PathLike):
         return [os.fspath(data)]
     if isinstance(data, Sequence) and data and all(isinstance(item, str | os.PathLike) for item in data):
-        return [os.fspath(item) for item in data]  # type: ignore[arg-type]
+        return [os.fspath(item) for item in data]
     return None
 
 

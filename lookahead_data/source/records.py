@@ -179,4 +179,3 @@ def excerpt_of(raw: bytes | str) -> str:
     text = raw[: 4 * EXCERPT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw
     text = text.strip("\r\n")
     return text if len(text) <= EXCERPT else text[:EXCERPT] + "…"
-

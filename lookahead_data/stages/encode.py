@@ -43,9 +43,7 @@ class Tokens:
     spans: list[Span]
 
     def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(
-            self.ids + other.ids, self.supervised + other.supervised, self.spans + other.spans
-        )
+        return Tokens(self.ids + other.ids, self.supervised + other.supervised, self.spans + other.spans)
 
 
 class Encode:
@@ -70,7 +68,9 @@ class Encode:
         rows = batch.column("segments").to_pylist()
         masked = batch.column("masked").to_pylist() if "masked" in self.needs else [[]] * len(rows)
         if self._tokenizer.sensitive or any(masked):
-            tokens = [self._masked(self.encode_row(row), hidden) for row, hidden in zip(rows, masked, strict=True)]
+            tokens = [
+                self._masked(self.encode_row(row), hidden) for row, hidden in zip(rows, masked, strict=True)
+            ]
             ids = [row.ids for row in tokens]
             supervised = [row.supervised for row in tokens]
         else:
@@ -91,8 +91,8 @@ class Encode:
         for special in (True, False):
             places = [at for at, segment in enumerate(flat) if segment["special"] is special]
             found = self._tokenizer.encode_ids([flat[at]["text"] for at in places], special=special)
-            for at, ids in zip(places, found, strict=True):
-                encoded[at] = ids
+            for at, found_ids in zip(places, found, strict=True):
+                encoded[at] = found_ids
         pairs = iter(zip(flat, encoded, strict=True))
         all_ids, all_flags = [], []
         for row in rows:
@@ -165,8 +165,7 @@ class Encode:
         return self._encode(text, special, start=True)
 
     def _anchors(self) -> Iterator[tuple[str, list[int]]]:
-        for anchor, head in zip(ANCHORS, self._tokenizer.encode_ids(ANCHORS), strict=True):
-            yield anchor, head
+        yield from zip(ANCHORS, self._tokenizer.encode_ids(ANCHORS), strict=True)
 
     def _masked(self, tokens: Tokens, hidden: Sequence[dict[str, int]]) -> Tokens:
         """The tokens with the previewed heads of the answers taken out of the loss."""
@@ -182,4 +181,3 @@ class Encode:
             for at in previewed:
                 flags[at] = False
         return Tokens(tokens.ids, flags, tokens.spans)
-

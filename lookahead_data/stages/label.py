@@ -26,5 +26,7 @@ class Label:
         # Nothing predicts the first token of a row, so no trainer's loss counts it.
         labels[starts[np.diff(offsets) > 0]] = IGNORED
         return Staged(
-            with_column(batch, "labels", pa.ListArray.from_arrays(pa.array(offsets - offsets[0]), pa.array(labels)))
+            with_column(
+                batch, "labels", pa.ListArray.from_arrays(pa.array(offsets - offsets[0]), pa.array(labels))
+            )
         )

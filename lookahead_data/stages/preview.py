@@ -113,6 +113,9 @@ class Preview:
                     continue
                 if text is not None:
                     inserted.append(text)
+            answers = sum(message["role"] == "assistant" for message in messages)
+            if self._settings.supervise == "all" and answers > len(chosen) and self._settings.mode != "none":
+                sieve.notes["answer_without_preview"] += 1
             previews.append(inserted)
         return sieve.staged(messages=conversations, previews=previews)
 
@@ -124,9 +127,7 @@ class Preview:
         ]
         if self._settings.mode != "real":
             return [Head(self._settings.phrase, self._phrase_tokens, False)] * len(answers)
-        return answer_heads(
-            answers, self._tokenizer, self._settings.preview_tokens, cut=self._settings.cut
-        )
+        return answer_heads(answers, self._tokenizer, self._settings.preview_tokens, cut=self._settings.cut)
 
 
 def preview_turns(messages: Sequence[Any], which: str) -> list[int]:
@@ -156,7 +157,8 @@ def insert(
     if head.whole:
         if settings.short_answer == "drop":
             raise RowError(
-                "short_answer", f"the answer has {head.tokens} tokens, and {settings.preview_tokens} are previewed"
+                "short_answer",
+                f"the answer has {head.tokens} tokens, and {settings.preview_tokens} are previewed",
             )
         if settings.short_answer == "skip":
             notes["short_answer_skipped"] += 1

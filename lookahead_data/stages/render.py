@@ -7,7 +7,6 @@ the template's text and the messages' are told apart, never by searching the tex
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,9 +48,7 @@ class Render:
     name = "render"
     needs = ("messages", "previews")
 
-    def __init__(
-        self, settings: Settings, tokenizer: LoadedTokenizer, template: ChatTemplate | None
-    ) -> None:
+    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, template: ChatTemplate | None) -> None:
         self._settings = settings
         self._template = template
         self._special = tokenizer.special_pattern
@@ -148,7 +145,7 @@ class Render:
             return first, True
         differs = not layout.text.startswith(prompt)
         asked = _Layout(prompt).literal_at_end()
-        common = len(os.path.commonprefix([asked, before]))
+        common = _common(asked, before)
         if common == len(before) < len(asked):
             # The generation prompt goes on, with a prefilled `<think>` say, where the row has the
             # message itself. If that begins with the same text, supervision starts behind it.
@@ -188,8 +185,7 @@ class Render:
         if len(run) > 1 and alone is not None:
             closing = _Layout(alone).literal_after(turn)
             closing_run = [closing[start:end] for start, end in _run(self._tokens(closing))]
-            shared = os.path.commonprefix([[after[start:end] for start, end in run], closing_run])
-            run = run[: max(len(shared), 1)]
+            run = run[: max(_common([after[start:end] for start, end in run], closing_run), 1)]
         return last + run[-1][1], True
 
     def _marked(self, full: Rope, answers: list[int]) -> list[Span]:
@@ -267,9 +263,7 @@ class Render:
     def _own_tokens(self, text: str, own: list[Span]) -> list[Span]:
         # Searched in the template's own text alone: a token that a message begins must not hide one
         # that the template writes.
-        return [
-            (low + start, low + end) for low, high in own for start, end in self._tokens(text[low:high])
-        ]
+        return [(low + start, low + end) for low, high in own for start, end in self._tokens(text[low:high])]
 
     def _masked(
         self, rendered: Rendered, messages: Sequence[Message], previews: list[dict[str, Any]]
@@ -336,6 +330,12 @@ class _Layout:
             texts.append(self.pieces[at].text)
             at += step
         return "".join(texts[::step])
+
+
+def _common(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """How many items the two begin with alike."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def _run(tokens: list[Span]) -> list[Span]:

@@ -79,9 +79,9 @@ def _values(batch: pa.RecordBatch, file: InputFile) -> list[dict[str, Any] | Row
     for at in range(batch.num_rows):
         row = batch.slice(at, 1)
         try:
-            pa.RecordBatch.from_arrays([column.take([0]) for column in row.columns], schema=row.schema).validate(
-                full=True
-            )
+            pa.RecordBatch.from_arrays(
+                [column.take([0]) for column in row.columns], schema=row.schema
+            ).validate(full=True)
             values.append(row.to_pylist()[0])
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             values.append(RowError("invalid_utf8", f"a text is not UTF-8: {error}"))

@@ -1,0 +1,178 @@
+"""Rows as people can see them: context, what is learned, and the preview, told apart."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from lookahead_data.batches import Reject
+from lookahead_data.columns import IGNORED
+from lookahead_data.config import Settings
+from lookahead_data.errors import OutputError
+from lookahead_data.model.load import load_model
+from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
+from lookahead_data.pipeline import build_stages, convert_records
+from lookahead_data.planning import recognize
+from lookahead_data.sink.manifest import MANIFEST, Manifest
+from lookahead_data.source import readers
+from lookahead_data.source.memory import Data, as_files, as_paths
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of neighbouring tokens of one kind.
+
+    Attributes:
+        kind: `context`, `preview` (context that shows the answer) or `supervised`.
+        text: the tokens' text, special tokens included.
+        ids: the tokens' ids.
+    """
+
+    kind: str
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SeenRow:
+    """A row as it is, or would be, written.
+
+    Attributes:
+        name: where it comes from.
+        input_ids, labels: as written, shape (tokens,).
+        runs: its tokens in runs; together they are the row.
+    """
+
+    name: str
+    input_ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+
+def inspect(
+    source: Data,
+    settings: Settings | None = None,
+    *,
+    rows: int = 3,
+    start: int = 0,
+    **changes: Any,
+) -> tuple[list[SeenRow], list[Reject]]:
+    """Rows of a finished folder, or of raw input as they would be written.
+
+    Args:
+        source: an output folder of `convert`, or any input that `convert` takes.
+        settings: for raw input: what would be done to it; `changes` as for `convert`. A finished
+            folder has its own, and of these only `tokenizer` matters (where it was moved since).
+        rows, start: how many rows, from which on.
+
+    Returns:
+        The rows; and of raw input the rows among them that would be left out.
+
+    Raises:
+        LookaheadError: the source cannot be used.
+    """
+    paths = as_paths(source)
+    if paths and len(paths) == 1 and (Path(paths[0]) / MANIFEST).is_file():
+        given = changes.get("tokenizer") or (settings.tokenizer if settings else None)
+        return list(_written(Path(paths[0]), rows, start, given)), []
+    chosen = (settings or Settings()).replace(**changes)
+    with as_files(source) as files:
+        shape, _ = recognize(files, chosen)
+        model = load_model(chosen, shape.kind)
+        records = itertools.chain.from_iterable(
+            readers.read_all(file, max_line_size=chosen.max_line_size) for file in files
+        )
+        wanted = itertools.islice(records, start, start + rows)
+        seen: list[SeenRow] = []
+        rejects: list[Reject] = []
+        for converted in convert_records(wanted, shape, build_stages(chosen, model)):
+            rejects += converted.rejects
+            columns = converted.batch.select(["row", "input_ids", "labels", "previews"]).to_pylist()
+            for row in columns:
+                texts = [preview["text"] for preview in row["previews"]]
+                seen.append(
+                    _seen(f"row {row['row']}", row["input_ids"], row["labels"], texts, model.tokenizer)
+                )
+        return seen, rejects
+
+
+def _written(folder: Path, rows: int, start: int, tokenizer: str | None) -> Iterator[SeenRow]:
+    manifest = Manifest.load(folder)
+    settings = manifest.settings
+    loaded = load_tokenizer(tokenizer or str(settings.tokenizer))
+    if loaded.sha256 != manifest.document["tokenizer"]["sha256"]:
+        raise OutputError(
+            f"the tokenizer {loaded.name} is not the one that these rows were made with",
+            where=str(folder),
+            remedy="Name the right one with --tokenizer.",
+        )
+    for shard in manifest.shards:
+        with pq.ParquetFile(shard) as parquet:
+            if start >= parquet.metadata.num_rows:
+                start -= parquet.metadata.num_rows
+                continue
+            batches = parquet.iter_batches(256, columns=["input_ids", "labels"])
+            entries = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+            wanted = itertools.islice(enumerate(entries), start, start + rows)
+            for at, entry in wanted:
+                name = f"{shard.relative_to(folder).as_posix()} row {at}"
+                texts = _preview_texts(entry, settings, loaded)
+                yield _seen(name, entry["input_ids"], entry["labels"], texts, loaded)
+                rows -= 1
+            start = 0
+        if rows <= 0:
+            return
+
+
+def _preview_texts(entry: dict[str, Any], settings: Settings, tokenizer: LoadedTokenizer) -> list[str]:
+    """What a written row's preview most likely is: the connector and what follows it.
+
+    The folder holds only tokens. In virtual mode the preview is known; in real mode it goes from the
+    connector to the end of the message, which is the next special token.
+    """
+    context = tokenizer.decode(
+        [i for i, label in zip(entry["input_ids"], entry["labels"], strict=True) if label == IGNORED]
+    )
+    if settings.mode == "virtual":
+        return [settings.connector + settings.phrase]
+    at = context.rfind(settings.connector) if settings.connector.strip() else -1
+    if settings.mode != "real" or at < 0:
+        return []
+    pattern = tokenizer.special_pattern
+    end = pattern.search(context, at) if pattern else None
+    return [context[at : end.start() if end else len(context)]]
+
+
+def _seen(
+    name: str, ids: Sequence[int], labels: Sequence[int], previews: Iterable[str], tokenizer: LoadedTokenizer
+) -> SeenRow:
+    runs: list[Run] = []
+    for supervised, group in itertools.groupby(
+        zip(ids, labels, strict=True), key=lambda pair: pair[1] != IGNORED
+    ):
+        part = tuple(token for token, _ in group)
+        text = tokenizer.decode(part)
+        if supervised:
+            runs.append(Run("supervised", text, part))
+        else:
+            runs += _mark_previews(text, part, previews)
+    return SeenRow(name, tuple(ids), tuple(labels), tuple(runs))
+
+
+def _mark_previews(text: str, ids: tuple[int, ...], previews: Iterable[str]) -> list[Run]:
+    """A run of context, cut where a preview stands in it; the ids stay with the first part."""
+    for preview in previews:
+        # Templates may trim the end of a message, and the preview with it.
+        for wanted in (preview, preview.rstrip()):
+            at = text.rfind(wanted)
+            if wanted and at >= 0:
+                parts = [("context", text[:at]), ("preview", wanted), ("context", text[at + len(wanted) :])]
+                return [
+                    Run(kind, part, ids if n == 0 else ()) for n, (kind, part) in enumerate(parts) if part
+                ]
+    return [Run("context", text, ids)]

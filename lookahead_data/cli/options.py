@@ -1,0 +1,185 @@
+"""Options that several commands share, and how they become settings.
+
+Every option defaults to None: what is not given comes from the configuration file, and what is not
+there either from `Settings`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from lookahead_data.config import CHOICES, Job, Settings, load_config, parse_size
+from lookahead_data.errors import LookaheadError, SettingsError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+DEFAULTS = Settings()
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, written like 256MB or 64MiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return parse_size(value)
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _choice(name: str, help: str, *flags: str) -> Decorator[Any]:
+    return click.option(
+        *flags,
+        f"--{name.replace('_', '-')}",
+        name,
+        type=click.Choice(CHOICES[name]),
+        default=None,
+        help=help,
+        show_default=str(getattr(DEFAULTS, name)),
+    )
+
+
+def _option(name: str, help: str, *flags: str, default: str | None = None, **kwargs: Any) -> Decorator[Any]:
+    return click.option(
+        *flags,
+        f"--{name.replace('_', '-')}",
+        name,
+        default=None,
+        help=help,
+        show_default=default or False,
+        **kwargs,
+    )
+
+
+SOURCE: tuple[Decorator[Any], ...] = (
+    _choice("shape", "The corpus's shape; auto looks at the first rows and says what it found."),
+    _option("input_field", "Field of the prompt (or of the text, or of the messages).", metavar="NAME"),
+    _option("output_field", "Field of the completion.", metavar="NAME"),
+    _option("system_field", "Field of the system prompt.", metavar="NAME"),
+    _option("max_line_size", "A longer line goes to quarantine.", type=Size(), default="256MiB"),
+)
+TOKENIZER: tuple[Decorator[Any], ...] = (
+    _option(
+        "tokenizer",
+        "The model's: a folder with tokenizer.json, that file, a Hub id (NAME@REVISION pins it), or builtin.",
+        "-t",
+        metavar="T",
+    ),
+)
+PREVIEW: tuple[Decorator[Any], ...] = (
+    _choice(
+        "mode",
+        "real previews the answer's first tokens; virtual previews a phrase and puts it before the answer.",
+    ),
+    _option(
+        "preview_tokens", "Answer tokens that real mode previews.", "-m", type=click.IntRange(1), default="6"
+    ),
+    _option("phrase", "The phrase of virtual mode.", "-P", default=repr(DEFAULTS.phrase)),
+    _option("connector", "Text between prompt and preview.", default=repr(DEFAULTS.connector)),
+    _choice("cut", "Where the preview ends: between two characters, or as in the authors' code."),
+    _choice(
+        "short_answer", "An answer of at most m tokens: preview it whole, skip its preview, or drop the row."
+    ),
+    _choice("preview_turns", "Which answers of a conversation are previewed."),
+)
+MODEL: tuple[Decorator[Any], ...] = (
+    _option(
+        "chat_template",
+        "auto (the tokenizer's own), none, alpaca, chatml, gemma, llama3, or a Jinja file.",
+        default="auto",
+    ),
+    click.option(
+        "--template-arg",
+        "template_args",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A variable for the template, as JSON or text: enable_thinking=false.",
+    ),
+    _option("template_date", "The day that the template is told.", metavar="YYYY-MM-DD", default="today"),
+    _option(
+        "end_token", "A token to end the answer with where the template ends it with none.", metavar="TOKEN"
+    ),
+    _choice("special_tokens", "Text of the corpus that looks like a special token."),
+    _choice("supervise", "Which answers of a conversation count in the loss."),
+    click.option(
+        "--mask-preview/--no-mask-preview",
+        "mask_preview",
+        default=None,
+        help="Take the previewed tokens at the head of the answer out of the loss.",
+    ),
+)
+RESULT: tuple[Decorator[Any], ...] = (
+    _option("max_length", "The most tokens that a row may have.", type=click.IntRange(1)),
+    _choice("overlength", "What happens to a longer row."),
+    _option("shard_size", "Bytes after which a new shard is begun.", type=Size(), default="256MiB"),
+    _option("unit_size", "Bytes of input that are converted as one unit.", type=Size(), default="64MiB"),
+)
+
+
+def options(*groups: tuple[Decorator[Any], ...]) -> Decorator[Any]:
+    """All options of the groups, in their order."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A TOML file with settings, inputs and output, or a manifest.json; options go before it.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no notices.")
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an earlier output.")
+
+
+def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, Job]:
+    """Settings from the configuration file and the options, which go first."""
+    job = load_config(config) if config else Job({})
+    chosen = {name: value for name, value in given.items() if value not in (None, ())}
+    if "template_args" in chosen:
+        chosen["template_args"] = dict(_template_arg(text) for text in chosen["template_args"])
+    return Settings.from_dict({**job.settings, **chosen}), job
+
+
+def _template_arg(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise SettingsError(f"{text!r} is no KEY=VALUE", where="--template-arg")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def told(command: Command) -> Command:
+    """Tell a failure in words on stderr and by the exit status, without a traceback."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except LookaheadError as error:
+            _leave(str(error), error.exit_status)
+        except KeyboardInterrupt:
+            _leave("stopped. What is finished stays: the same command goes on from there.", 130)
+
+    return guarded  # type: ignore[return-value]
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    click.secho("Error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(message, err=True)
+    sys.exit(status)

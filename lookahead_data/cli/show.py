@@ -1,0 +1,171 @@
+"""What people see: progress, summaries, rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from lookahead_data.listener import Listener
+
+if TYPE_CHECKING:
+    from lookahead_data.check.inspect import SeenRow
+    from lookahead_data.rewrite import PreviewReport
+    from lookahead_data.sink.manifest import Manifest
+
+STYLES = {"context": "", "preview": "bold yellow", "supervised": "green"}
+MARKS = {"context": ("", ""), "preview": ("«", "»"), "supervised": ("[[", "]]")}
+"""How kinds of text are told apart with colours, and without."""
+
+
+class Watcher(Listener):
+    """Shows a progress bar and notices on stderr."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            _Rate("rows"),
+            _Rate("tokens"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task("converting", total=None, rows=0, tokens=0)
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def planned(self, *, size: int, units: int, shape: str) -> None:
+        self._say(f"[dim]corpus:[/] {shape}, {units} unit{'s' * (units != 1)}")
+        self._progress.update(self._task, total=size)
+        self._progress.start()
+
+    def warned(self, message: str) -> None:
+        self._say(f"[yellow]note:[/] {message}")
+
+    def advanced(self, rows: int, tokens: int, size: int) -> None:
+        fields = self._progress.tasks[0].fields
+        self._progress.update(
+            self._task, advance=size, rows=fields["rows"] + rows, tokens=fields["tokens"] + tokens
+        )
+
+    def finished(self) -> None:
+        task = self._progress.tasks[0]
+        self._progress.update(self._task, completed=task.total or 0)
+
+    def _say(self, markup: str) -> None:
+        if not self._quiet:
+            self._console.print(markup, highlight=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        seconds = task.elapsed or 0
+        rate = task.fields[self._unit] / seconds if seconds else 0
+        return Text(f"{rate:,.0f} {self._unit}/s")
+
+
+def show_manifest(manifest: Manifest) -> None:
+    """A finished conversion in a few lines."""
+    from lookahead_data.sink.manifest import NOTES, QUARANTINE
+
+    totals, settings = manifest.totals, manifest.settings
+    shards = len(manifest.document["shards"])
+    lengths = totals["length_quantiles"]
+    click.echo(
+        f"{manifest.folder}: {totals['written']:,} of {totals['read']:,} rows, {totals['tokens']:,} tokens "
+        f"({totals['supervised_tokens']:,} supervised) in {shards} shard{'s' * (shards != 1)}"
+    )
+    if settings.mode != "none":
+        click.echo(
+            f"  preview    {settings.mode}: {totals['previewed_rows']:,} rows show {totals['previewed_tokens']:,} "
+            f"tokens; {totals['whole_answers']:,} show the whole answer"
+        )
+    if lengths:
+        click.echo(
+            f"  lengths    median {lengths['p50']:,} tokens, 99 % at most {lengths['p99']:,}, "
+            f"longest {lengths['p100']:,}"
+        )
+    for outcome, where in (("filtered", ""), ("quarantined", f"  → {manifest.folder / QUARANTINE}")):
+        if totals[outcome]:
+            click.echo(f"  {outcome:10} {_reasons(totals[outcome])}{where}")
+    for kind, count in totals["notes"].items():
+        click.echo(f"  note       {count:,} rows: {NOTES.get(kind, kind)}")
+
+
+def show_report(report: PreviewReport, output: str) -> None:
+    """A finished `preview` in a few lines."""
+    from lookahead_data.sink.manifest import NOTES
+
+    click.echo(
+        f"{output}: {report.written:,} of {report.read:,} rows, {report.previews:,} previews; "
+        f"{report.whole_answers:,} show the whole answer"
+    )
+    if report.quarantined:
+        click.echo(f"  quarantined {_reasons(report.quarantined)}  → {output}.quarantine.jsonl")
+    for kind, count in report.notes.items():
+        click.echo(f"  note       {count:,} rows: {NOTES.get(kind, kind)}")
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+
+
+def show_rows(rows: Iterable[SeenRow], *, ids: bool = False) -> None:
+    """Rows with context, preview and supervised text told apart: by colours, or by marks without them."""
+    console = Console(highlight=False, soft_wrap=True)
+    coloured = console.is_terminal and not os.environ.get("NO_COLOR")
+    shown = {
+        kind: Text(kind, STYLES[kind]) if coloured else Text(kind.join(MARKS[kind]))
+        for kind in ("context", "preview", "supervised")
+    }
+    console.print(Text("  ").join(shown.values()))
+    for row in rows:
+        supervised = sum(len(run.ids) for run in row.runs if run.kind == "supervised")
+        console.print(Text(f"── {row.name}: {len(row.input_ids)} tokens, {supervised} supervised", "dim"))
+        line = Text()
+        for run in row.runs:
+            if coloured:
+                line.append(run.text, STYLES[run.kind])
+            else:
+                line.append(run.text.join(MARKS[run.kind]))
+        console.print(line)
+        if ids:
+            console.print(Text(f"input_ids {list(row.input_ids)}\nlabels    {list(row.labels)}", "dim"))
+
+
+def rows_as_json(rows: Iterable[SeenRow]) -> list[dict[str, Any]]:
+    """Rows as plain values."""
+    return [
+        {
+            "name": row.name,
+            "input_ids": list(row.input_ids),
+            "labels": list(row.labels),
+            "runs": [{"kind": run.kind, "text": run.text} for run in row.runs],
+        }
+        for row in rows
+    ]
