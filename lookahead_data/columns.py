@@ -79,7 +79,8 @@ COLUMNS: dict[str, Column] = {
             "masked",
             pa.list_(SPAN),
             "render",
-            "character ranges of the row's text whose tokens stay out of the loss (--mask-preview)",
+            "character ranges of the row's text: the previewed answers in real mode, the phrases in "
+            "virtual mode, whose (first) tokens stay out of the loss (--mask-preview)",
         ),
         Column("input_ids", pa.list_(pa.int32()), "encode", "token ids, shape (tokens,)"),
         Column("supervised", pa.list_(pa.bool_()), "encode", "true where the loss counts, shape (tokens,)"),

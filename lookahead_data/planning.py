@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -59,17 +59,20 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[Shape, li
         InputError: a file is not what its name says, or the files do not go together.
     """
     shape: Shape | None = None
+    unreadable: str | None = None
     warnings: list[str] = []
     for file in files:
         if file.format in TEXT_FORMATS:
             with open_bytes(file) as stream:
                 check_encoding(stream.read(_HEAD), file.name)
         names = readers.fields(file)
-        samples = _samples(file, settings)
+        samples, records = _samples(file, settings)
+        if not records:
+            warnings.append(f"{file.name} holds no rows")
+        unreadable = unreadable or (file.name if records and not samples else None)
         if names is not None and not samples:
             samples = [dict.fromkeys(names)]
         if not samples:
-            warnings.append(f"{file.name} holds no rows that can be read")
             continue
         if shape is None:
             shape = detect_shape(samples, settings, file.name)
@@ -81,23 +84,13 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[Shape, li
         else:
             _check_fields(file, shape, samples)
         _check_types(file, shape)
-    if shape is None:
-        shape = _blind_shape(settings, files)
-        warnings.append("there is no row at all in the inputs")
-    return shape, warnings
-
-
-def _blind_shape(settings: Settings, files: Sequence[InputFile]) -> Shape:
-    """The shape of a corpus in which no row could be read: what the settings say."""
-    if settings.shape == "auto" and not settings.input_field:
-        filled = next((file for file in files if file.size), None)
-        if filled is not None:
-            raise InputError(
-                "none of the first rows can be read, so the corpus's shape is not known",
-                where=filled.name,
-                remedy="Is it the format that its name says? To go on anyway, name the shape with --shape.",
-            )
-    return assumed_shape(settings)
+    if shape is None and unreadable and settings.shape == "auto" and not settings.input_field:
+        raise InputError(
+            "none of the first rows can be read, so the corpus's shape is not known",
+            where=unreadable,
+            remedy="Is it the format that its name says? To go on anyway, name the shape with --shape.",
+        )
+    return shape or assumed_shape(settings), warnings
 
 
 def divide(files: Sequence[InputFile], settings: Settings) -> tuple[Unit, ...]:
@@ -109,11 +102,11 @@ def divide(files: Sequence[InputFile], settings: Settings) -> tuple[Unit, ...]:
     )
 
 
-def _samples(file: InputFile, settings: Settings) -> list[Mapping[str, Any]]:
+def _samples(file: InputFile, settings: Settings) -> tuple[list[Mapping[str, Any]], int]:
+    """The first good records of a file, and how many records were looked at."""
     records = readers.read_all(file, max_line_size=settings.max_line_size)
-    values: Iterable[Any] = (record.value for record in itertools.islice(records, 10 * SAMPLES))
-    good = (value for value in values if isinstance(value, dict))
-    return list(itertools.islice(good, SAMPLES))
+    seen = list(itertools.islice(records, SAMPLES))
+    return [record.value for record in seen if isinstance(record.value, dict)], len(seen)
 
 
 def _check_fields(file: InputFile, shape: Shape, samples: Sequence[Mapping[str, Any]]) -> None:

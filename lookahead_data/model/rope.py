@@ -120,14 +120,14 @@ class Rope(str):
     def removesuffix(self, suffix: str, /) -> Rope:
         return self.cut(0, len(super().removesuffix(suffix)))
 
-    def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:  # type: ignore[override]
+    def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
         return self._parts(super().split(sep, maxsplit))
 
-    def rsplit(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:  # type: ignore[override]
+    def rsplit(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
         # From the right the parts are found in order too; only their number differs.
         return self._parts(super().rsplit(sep, maxsplit))
 
-    def splitlines(self, keepends: bool = False) -> list[str]:  # type: ignore[override]
+    def splitlines(self, keepends: bool = False) -> list[str]:
         return self._parts(super().splitlines(keepends))
 
     def partition(self, sep: str, /) -> tuple[str, str, str]:
@@ -178,7 +178,25 @@ def _remade(name: str) -> Callable[..., Rope]:
 
 
 # Operations that make new characters: what they make of a rope counts as message text.
-for _name in ["capitalize", "casefold", "center", "expandtabs", "format", "format_map", "ljust", "lower", "rjust", "swapcase", "title", "translate", "upper", "zfill", "__mod__", "__rmod__", "__format__"]:
+for _name in [
+    "capitalize",
+    "casefold",
+    "center",
+    "expandtabs",
+    "format",
+    "format_map",
+    "ljust",
+    "lower",
+    "rjust",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
+    "zfill",
+    "__mod__",
+    "__rmod__",
+    "__format__",
+]:
     setattr(Rope, _name, _remade(_name))
 
 

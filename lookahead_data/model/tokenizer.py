@@ -8,7 +8,7 @@ import importlib.resources
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _ANCHOR = "\n"
 _PROBES = ("hello", "Answer", "x", "1", "é", " hello", "\nhello")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LoadedTokenizer:
     """A checked tokenizer.
 
@@ -52,8 +52,11 @@ class LoadedTokenizer:
     restarts: bool
     vocab_size: int
     warnings: tuple[str, ...]
-    _json: str = field(repr=False)
-    _engine: Tokenizer = field(repr=False)
+    _json: str
+    _engine: Tokenizer
+
+    def __repr__(self) -> str:
+        return f"<LoadedTokenizer {self.name}, {self.vocab_size:,} tokens>"
 
     @functools.cached_property
     def special_pattern(self) -> re.Pattern[str] | None:

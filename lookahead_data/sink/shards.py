@@ -168,6 +168,8 @@ class _OpenShard:
         return Shard(self._path, self._rows, self._tokens, size, digest)
 
     def abandon(self) -> None:
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._writer.close()  # else its destructor would write to the closed file
         with contextlib.suppress(OSError):
             self._sink.close()
         discard(self._temporary)

@@ -47,8 +47,10 @@ def as_paths(data: Data) -> list[str] | None:
     """The paths that `data` names, or None if it is rows in memory."""
     if isinstance(data, str | os.PathLike):
         return [os.fspath(data)]
-    if isinstance(data, Sequence) and data and all(isinstance(item, str | os.PathLike) for item in data):
-        return [os.fspath(item) for item in data]
+    if isinstance(data, Sequence):
+        paths = [item for item in data if isinstance(item, str | os.PathLike)]
+        if paths and len(paths) == len(data):
+            return [os.fspath(path) for path in paths]
     return None
 
 

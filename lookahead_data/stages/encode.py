@@ -62,6 +62,7 @@ class Encode:
         self._tokenizer = tokenizer
         self._prefix = list(tokenizer.prefix_ids) if framed else []
         self._suffix = list(tokenizer.suffix_ids) if framed else []
+        self._real = settings.mode == "real"
         self._count = settings.preview_tokens
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
@@ -172,8 +173,9 @@ class Encode:
         flags = list(tokens.supervised)
         for span in hidden:
             start, end = span["start"], span["end"]
-            if end < 0:
-                previewed = [at for at, (_, high) in enumerate(tokens.spans) if high > start][: self._count]
+            if self._real:
+                touching = [at for at, (low, high) in enumerate(tokens.spans) if high > start and low < end]
+                previewed = touching[: self._count]
             else:
                 previewed = [
                     at for at, (low, high) in enumerate(tokens.spans) if start <= low and high <= end

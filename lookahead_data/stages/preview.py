@@ -72,9 +72,9 @@ def _covered(answer: str, encoding: Encoding, count: int, sensitive: bool) -> in
         # its span says the first one.
         spans = [(0, 0), *spans[1:]]
     end = max(stop for _, stop in spans[:count])
-    following = spans[count][0]
     # Normalization to NFC composes characters and gives the token the span of the first alone. The
-    # marks that were composed into it belong to it.
+    # marks that were composed into it, up to where a later token starts, belong to it.
+    following = next((start for start, _ in spans[count:] if start >= end), len(answer))
     while end < following and unicodedata.combining(answer[end]):
         end += 1
     return end

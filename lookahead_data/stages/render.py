@@ -268,7 +268,7 @@ class Render:
     def _masked(
         self, rendered: Rendered, messages: Sequence[Message], previews: list[dict[str, Any]]
     ) -> list[dict[str, int]]:
-        """Where in the row's text the previewed heads of answers stand."""
+        """Where in the row's text the previewed answers stand, or the phrases before them."""
         if not self._settings.mask_preview:
             return []
         layout = _Layout(rendered.text)
@@ -277,7 +277,7 @@ class Render:
             turn = preview["turn"] + 1
             start = layout.first(turn, "content")
             if self._settings.mode == "real":
-                spans.append({"start": start, "end": -1})
+                spans.append({"start": start, "end": layout.last(turn)})
                 continue
             # The template may have trimmed the phrase's own leading white space.
             phrase = self._settings.phrase

@@ -62,7 +62,7 @@ def _is_lines(file: InputFile) -> bool:
                 remedy="A .json file holds an array of objects, or one object a line.",
             )
         line = head.split(b"\n")[0].strip()
-        if line in (b"{",) or (len(head) < 4096 and not _parses(line) and _parses(head)):
+        if line == b"{" or (len(head) < 4096 and not _parses(line) and _parses(head)):
             raise InputError(
                 "is a single JSON object, not an array of rows",
                 where=file.name,
