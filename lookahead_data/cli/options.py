@@ -35,28 +35,14 @@ class Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-def _choice(name: str, help: str, *flags: str) -> Decorator[Any]:
-    return click.option(
-        *flags,
-        f"--{name.replace('_', '-')}",
-        name,
-        type=click.Choice(CHOICES[name]),
-        default=None,
-        help=help,
-        show_default=str(getattr(DEFAULTS, name)),
-    )
+def _choice(name: str, help: str) -> Decorator[Any]:
+    return _option(name, help, type=click.Choice(CHOICES[name]), default=getattr(DEFAULTS, name))
 
 
 def _option(name: str, help: str, *flags: str, default: str | None = None, **kwargs: Any) -> Decorator[Any]:
-    return click.option(
-        *flags,
-        f"--{name.replace('_', '-')}",
-        name,
-        default=None,
-        help=help,
-        show_default=default or False,
-        **kwargs,
-    )
+    # click would show its own default, which is None; what counts is that of `Settings`.
+    shown = f"{help}  [default: {default}]" if default else help
+    return click.option(*flags, f"--{name.replace('_', '-')}", name, default=None, help=shown, **kwargs)
 
 
 SOURCE: tuple[Decorator[Any], ...] = (

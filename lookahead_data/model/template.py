@@ -207,9 +207,9 @@ class _TracingEnvironment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         result = super().call(context, obj, *args, **kwargs)
-        # A method of a plain string, given ropes: ", ".join(ropes), "%s".format(rope).
-        if type(result) is str and type(getattr(obj, "__self__", None)) is str:
-            if getattr(obj, "__name__", "") == "join" and args:
+        # What a method of a plain string makes of ropes: ", ".join(ropes), "{}".format(rope).
+        if type(result) is str:
+            if getattr(obj, "__name__", "") == "join" and type(getattr(obj, "__self__", None)) is str:
                 return join(obj.__self__, [str(part) for part in args[0]])
             return _absorbed(result, (*args, *kwargs.values()))
         return result
@@ -217,21 +217,26 @@ class _TracingEnvironment(ImmutableSandboxedEnvironment):
 
 def _tracing_environment(today: datetime.date) -> ImmutableSandboxedEnvironment:
     environment = _environment(_TracingEnvironment, _TracedGeneration, today)
-    for name, function in list(environment.filters.items()):
-        environment.filters[name] = _tracing_filter(function)
+    for name, function in environment.filters.items():
+        if name not in _FAITHFUL_FILTERS:
+            environment.filters[name] = _tracing_filter(function)
     environment.filters["join"] = _join
     return environment
 
 
+_FAITHFUL_FILTERS = frozenset(("d", "default", "first", "last", "replace", "string", "trim"))
+"""Filters that hand a rope on or call its own methods, and so keep all origins."""
+
+
 def _tracing_filter(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, with a plain string that it made from ropes counted as message text."""
+    """`function`, with all text that it makes from ropes counted as message text."""
 
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
         # Markup (from `escape`, `safe`, …) is a string of its own kind, and has lost the pieces too.
-        if isinstance(result, str) and not isinstance(result, Rope):
-            return _absorbed(str(result), (*args, *kwargs.values()))
+        if isinstance(result, str):
+            return _absorbed("".join(result), (*args, *kwargs.values()))
         return result
 
     return traced
