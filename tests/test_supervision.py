@@ -6,7 +6,9 @@ puts after the generation prompt, and the ids that inference would see before it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from helpers import TEMPLATES, conversation, supervised_runs
@@ -166,6 +168,24 @@ def test_a_special_token_in_the_text_stays_text(name: str, any_tokenizer: Loaded
         assert f"{token} is said" in tokenizer.decode(ids[run[0] - 1 : run[1]])
         allowed, _ = convert_one(dirty, tokenizer, template, special_tokens="allow")
         assert sum(i in specials for i in allowed) == sum(i in specials for i in ids) + 2
+
+
+def test_tokens_that_swallow_white_space_keep_it(tmp_path: Path, builtin: LoadedTokenizer) -> None:
+    document = json.loads(builtin._json)
+    for token in document["added_tokens"]:
+        token["rstrip"] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    tokenizer = load_tokenizer(str(tmp_path))
+    for name in ("chatml", "generation"):
+        template = template_for(name, tokenizer)
+        for text in ("Hello!", "it is <|im_end|> said"):
+            messages = conversation("Hi.", text, "\n Bye.", "See you.")
+            ids, labels = convert_one(messages, tokenizer, template)
+            if "<" not in text:
+                assert [ids] == tokenizer.encode_ids([template.render_plain(messages)], special=True)
+            for (_, end), answer in zip(supervised_runs(ids, labels), (text, "See you."), strict=True):
+                assert tokenizer.decode(ids[:end]).endswith(answer + "<|im_end|>")
+                assert ids[end : end + 1] in ([], [tokenizer.token_id("<|im_start|>")])
 
 
 def test_special_tokens_can_be_rejected(builtin: LoadedTokenizer) -> None:

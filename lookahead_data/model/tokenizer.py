@@ -60,8 +60,17 @@ class LoadedTokenizer:
 
     @functools.cached_property
     def special_pattern(self) -> re.Pattern[str] | None:
-        """Matches each special token in a text, the longest first; None if there are none."""
-        return re.compile("|".join(map(re.escape, self.special))) if self.special else None
+        """Matches each special token in a text, the longest first; None if there are none.
+
+        Some tokens swallow the white space beside them (Phi-3's do); it is part of the match.
+        """
+        tokens = self._engine.get_added_tokens_decoder().values()
+        before = {token.content: r"\s*" for token in tokens if token.lstrip}
+        behind = {token.content: r"\s*" for token in tokens if token.rstrip}
+        patterns = [
+            before.get(token, "") + re.escape(token) + behind.get(token, "") for token in self.special
+        ]
+        return re.compile("|".join(patterns)) if patterns else None
 
     @functools.cached_property
     def _text_engine(self) -> Tokenizer:
