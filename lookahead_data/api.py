@@ -40,6 +40,7 @@ def convert(
     settings: Settings | None = None,
     *,
     overwrite: bool = False,
+    workers: int | None = None,
     listener: Listener | None = None,
     **changes: Any,
 ) -> Manifest:
@@ -51,6 +52,9 @@ def convert(
         output: the folder to write; it must be new, empty, or hold this same job half-way.
         settings: what to do; `changes` are settings given by name, on top of it.
         overwrite: replace another job's output in the folder.
+        workers: how many processes convert; None is one a core. The output does not depend on it. A
+            script that may start workers needs the `if __name__ == "__main__":` guard of
+            `multiprocessing`.
         listener: told of the progress.
 
     Returns:
@@ -83,7 +87,7 @@ def convert(
             units=len(todo),
             shape=str(Shape(**plan.shape)),  # type: ignore[arg-type]
         )
-        for receipt in run_units(todo, plan, model, folder, listener.advanced):
+        for receipt in run_units(todo, plan, model, folder, listener.advanced, workers):
             receipts[receipt.unit] = receipt
     ordered = [receipts[unit.index] for unit in plan.units]
     seconds = time.monotonic() - started

@@ -17,6 +17,7 @@ from helpers import PAIRS, conversation, read_quarantine, read_rows, supervised_
 
 import lookahead_data as la
 from lookahead_data import api
+from lookahead_data.backends import local
 from lookahead_data.config import CONNECTOR, PHRASE
 from lookahead_data.errors import InputError, OutputError, SettingsError, TemplateError
 from lookahead_data.model.tokenizer import LoadedTokenizer
@@ -436,3 +437,37 @@ def test_shards_are_as_promised(tmp_path: Path) -> None:
     schema = pq.read_schema(path)
     assert [str(field.type.value_type) for field in schema] == ["int32", "int8", "int32"]
     assert api.Manifest.load(tmp_path / "out").document == manifest.document
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_do_not_change_the_bytes(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "SMALL", 0)
+    rows = [{"prompt": f"p{n}", "completion": f"c {n} " * (n % 7 + 1)} for n in range(1500)]
+    rows[700] = {"prompt": "x"}
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    heard: list[int] = []
+
+    class Ear(la.Listener):
+        def advanced(self, rows: int, tokens: int, size: int) -> None:
+            heard.append(rows)
+
+    manifest = convert(path, tmp_path / "out", unit_size=20_000, workers=workers, listener=Ear())
+    expected = convert(path, tmp_path / "alone", unit_size=20_000, workers=1)
+    assert digests(tmp_path / "out") == digests(tmp_path / "alone")
+    assert sum(heard) == 1500
+    timing = {"timing": None}
+    assert {**manifest.document, **timing} == {**expected.document, **timing}
+
+
+def test_a_unit_that_fails_in_a_worker_ends_the_run_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "SMALL", 0)
+    rows = [{"prompt": f"p{n}", "completion": "c " * (60 if n == 900 else 5)} for n in range(1500)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    options: dict[str, Any] = {"unit_size": 10_000, "max_length": 50, "overlength": "error"}
+    with pytest.raises(InputError, match="row 900 has"):
+        convert(path, tmp_path / "out", workers=2, **options)
+    assert not (tmp_path / "out" / "manifest.json").exists()

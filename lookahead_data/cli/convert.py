@@ -14,6 +14,7 @@ from lookahead_data.cli import options as o
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--output", metavar="DIR", help="The folder to write.")
 @o.options(o.TOKENIZER, o.PREVIEW, o.SOURCE, o.MODEL, o.RESULT)
+@click.option("--workers", type=click.IntRange(1), help="Processes that convert.  [default: one a core]")
 @o.config_option
 @o.overwrite_option
 @o.quiet_option
@@ -23,6 +24,7 @@ def convert(
     inputs: tuple[str, ...],
     output: str | None,
     config: str | None,
+    workers: int | None,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -41,7 +43,9 @@ def convert(
     if not folder or not (inputs or job.inputs):
         raise click.UsageError("name the INPUT to convert and the folder to write (-o DIR).")
     with show.Watcher(quiet=quiet) as watcher:
-        manifest = api.convert(inputs or job.inputs, folder, settings, overwrite=overwrite, listener=watcher)
+        manifest = api.convert(
+            inputs or job.inputs, folder, settings, overwrite=overwrite, workers=workers, listener=watcher
+        )
     if as_json:
         click.echo(json.dumps({"output": str(folder), **manifest.totals}, ensure_ascii=False))
     elif not quiet:
