@@ -16,17 +16,19 @@ from lookahead_data.backends.local import run_units
 from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.listener import Listener
-from lookahead_data.plan import InputFile
+from lookahead_data.model.load import Model
+from lookahead_data.plan import InputFile, Plan
 from lookahead_data.planning import plan_job
 from lookahead_data.rewrite import (
     OUTPUT_FORMATS,
     PreviewReport,
     quarantine_lines,
     rewrite_files,
+    table_of,
     write_rows,
 )
 from lookahead_data.sink.card import write_card
-from lookahead_data.sink.folder import claim_folder
+from lookahead_data.sink.folder import claim_folder, held
 from lookahead_data.sink.manifest import Manifest, Receipt, load_receipt
 from lookahead_data.sink.publish import write_text
 from lookahead_data.source.conversations import Shape
@@ -72,24 +74,34 @@ def convert(
         plan, model = plan_job(files, chosen)
         for warning in plan.warnings:
             listener.warned(warning)
-        if claim_folder(folder, plan, overwrite=overwrite):
-            listener.warned(f"{folder} is complete already; nothing was done")
-            return Manifest.load(folder)
-        receipts: dict[int, Receipt] = {}
-        for unit in plan.units:
-            if earlier := load_receipt(folder, unit, plan.fingerprint):
-                receipts[unit.index] = earlier
-        todo = [unit for unit in plan.units if unit.index not in receipts]
-        if receipts:
-            listener.warned(f"going on with {len(todo)} of {len(plan.units)} units; the others are done")
-        listener.planned(
-            size=sum(unit.size for unit in todo),
-            units=len(todo),
-            shape=str(Shape(**plan.shape)),  # type: ignore[arg-type]
-        )
-        for receipt in run_units(todo, plan, model, folder, listener.advanced, workers):
-            receipts[receipt.unit] = receipt
+        with held(folder):
+            if claim_folder(folder, plan, overwrite=overwrite):
+                listener.warned(f"{folder} is complete already; nothing was done")
+                return Manifest.load(folder)
+            return _convert_units(plan, model, folder, workers, listener, started)
+
+
+def _convert_units(
+    plan: Plan, model: Model, folder: Path, workers: int | None, listener: Listener, started: float
+) -> Manifest:
+    """Convert the units that have no receipt yet, and close the account."""
+    receipts: dict[int, Receipt] = {}
+    for unit in plan.units:
+        if earlier := load_receipt(folder, unit, plan.fingerprint):
+            receipts[unit.index] = earlier
+    todo = [unit for unit in plan.units if unit.index not in receipts]
+    if receipts:
+        listener.warned(f"going on with {len(todo)} of {len(plan.units)} units; the others are done")
+    listener.planned(
+        size=sum(unit.size for unit in todo),
+        units=len(todo),
+        shape=str(Shape(**plan.shape)),  # type: ignore[arg-type]
+    )
+    for receipt in run_units(todo, plan, model, folder, listener.advanced, workers):
+        receipts[receipt.unit] = receipt
     ordered = [receipts[unit.index] for unit in plan.units]
+    if not any(receipt.counts.written for receipt in ordered):
+        listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
     manifest = Manifest.build(folder, plan, ordered, {"seconds": round(seconds, 3)})
     write_card(manifest)
@@ -149,10 +161,17 @@ def preview(
             raise OutputError(
                 "the file is there already", where=str(path), remedy="Name another file, or use --overwrite."
             )
-        if path.resolve() in {Path(file.path).resolve() for file in files}:
+        sources = {Path(file.path).resolve() for file in files}
+        if path.resolve() in sources:
             raise OutputError("is one of the inputs", where=str(path))
-        write_rows(batches, path, kind, _common_schema(files))
         rejects = path.with_name(path.name + ".quarantine.jsonl")
+        if rejects.exists() and (not overwrite or rejects.resolve() in sources):
+            raise OutputError(
+                "the file for rows at fault is there already",
+                where=str(rejects),
+                remedy="Name another output, or move that file away.",
+            )
+        write_rows(batches, path, kind, _common_schema(files))
         if report.rejects:
             write_text(rejects, quarantine_lines(report, files))
         else:
@@ -188,11 +207,20 @@ def _common_schema(files: Sequence[InputFile]) -> pa.Schema | None:
     if any(file.format not in ("parquet", "arrow") for file in files):
         return None
     schemas = [columnar.schema(file) for file in files]
-    return schemas[0] if all(schema.equals(schemas[0]) for schema in schemas) else None
+    if not all(schema.equals(schemas[0]) for schema in schemas):
+        return None
+    return pa.schema([_open_ended(field) for field in schemas[0]])
+
+
+def _open_ended(field: pa.Field) -> pa.Field:
+    """A field for changed text: a dictionary, or the fixed one of a Polars Enum, would not hold it."""
+    if pa.types.is_dictionary(field.type):
+        return pa.field(field.name, field.type.value_type, field.nullable)
+    return field
 
 
 def _as_given(rows: list[dict[str, Any]], given: Data, files: Sequence[InputFile]) -> Any:
     if not isinstance(given, pa.Table | pa.RecordBatch | pl.DataFrame | pl.LazyFrame):
         return rows
-    table = pa.Table.from_pylist(rows, _common_schema(files))
+    table = table_of(rows, _common_schema(files))
     return table if isinstance(given, pa.Table | pa.RecordBatch) else pl.from_arrow(table)

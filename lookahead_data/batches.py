@@ -56,7 +56,9 @@ class Sieve:
         self.notes: Counter[str] = Counter()
 
     def reject(self, at: int, error: RowError, excerpt: str = "", outcome: Outcome = "quarantined") -> None:
-        """Take the row at `at` out, for the reason that `error` gives."""
+        """Take the row at `at` out, for the reason that `error` gives; the first reason stays."""
+        if at in self._dropped:
+            return
         self._dropped.add(at)
         self.rejects.append(
             Reject(self._rows[at], self._offsets[at], error.reason, error.message, excerpt, outcome)

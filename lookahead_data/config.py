@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +21,9 @@ CONNECTOR = " The answer begins with: "
 PHRASE = "Let's solve this problem. "
 """The authors' phrase P of the virtual mode; its trailing space is part of it."""
 
+MEMORY = "<memory>"
+"""What manifests call rows that were handed over in memory."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "shape": ("auto", "prompt-completion", "alpaca", "messages", "sharegpt", "text"),
     "mode": ("real", "virtual", "none"),
@@ -30,6 +35,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "overlength": ("drop", "truncate", "error"),
 }
 """The values that a setting may take."""
+
+RESERVED = ("messages", "add_generation_prompt", "tools", "documents")
+"""Variables of every template, which an argument must not hide."""
 
 MIB = 1024 * 1024
 
@@ -105,21 +113,13 @@ class Settings:
     shard_size: int = 256 * MIB
 
     def __post_init__(self) -> None:
+        self._check_types()
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
                 raise SettingsError(
                     f"{value!r} is not a value of {name}", remedy=f"Choose one of: {', '.join(choices)}."
                 )
-        for name in ("preview_tokens", "unit_size", "max_line_size", "shard_size", "max_length"):
-            value = getattr(self, name)
-            if value is None and name == "max_length":
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}")
-        for name in ("phrase", "connector"):
-            if not isinstance(getattr(self, name), str):
-                raise SettingsError(f"{name} must be text, not {getattr(self, name)!r}")
         if self.mode == "virtual" and not self.phrase:
             raise SettingsError(
                 "the phrase is empty, so virtual mode would preview nothing",
@@ -132,8 +132,37 @@ class Settings:
                 f"plain text has no prompt to put a preview in, and mode is {self.mode}",
                 remedy="Use --mode none for text, or name the shape that the corpus has.",
             )
-        if self.template_date is not None and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.template_date):
-            raise SettingsError(f"template_date must be a day like 2026-01-31, not {self.template_date!r}")
+        for name in self.template_args:
+            if name in RESERVED:
+                raise SettingsError(f"{name!r} is no template argument: the template is always given it")
+
+    def _check_types(self) -> None:
+        """Bring values of kindred types to the declared ones, and refuse all others."""
+        for name, value in vars(self).items():
+            kind = next(kind for kind, names in _TYPES.items() if name in names)
+            if value is None and name in _OPTIONAL:
+                continue
+            if name in _SIZES and isinstance(value, str):
+                object.__setattr__(self, name, value := parse_size(value))
+            elif kind == "text" and isinstance(value, os.PathLike):
+                object.__setattr__(self, name, value := os.fspath(value))
+            elif name == "template_date" and isinstance(value, datetime.date):
+                object.__setattr__(self, name, value := value.isoformat()[:10])
+            right = {
+                "text": isinstance(value, str),
+                "true or false": isinstance(value, bool),
+                "a whole number of at least 1": type(value) is int and value >= 1,
+                "a table of names and values": isinstance(value, Mapping),
+            }[kind]
+            if not right:
+                raise SettingsError(f"{name} must be {kind}, not {value!r}")
+        if self.template_date is not None:
+            try:
+                datetime.date.fromisoformat(self.template_date)
+            except ValueError:
+                raise SettingsError(
+                    f"template_date must be a day like 2026-01-31, not {self.template_date!r}"
+                ) from None
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with `changes` made; an unknown name is a `SettingsError`."""
@@ -151,6 +180,27 @@ class Settings:
         return cls(**_known(values, where))
 
 
+_SIZES = ("unit_size", "max_line_size", "shard_size")
+_WHOLE = ("preview_tokens", "max_length", *_SIZES)
+_OPTIONAL = (
+    "input_field",
+    "output_field",
+    "system_field",
+    "tokenizer",
+    "template_date",
+    "end_token",
+    "max_length",
+)
+_TYPES: dict[str, tuple[str, ...]] = {
+    "a whole number of at least 1": _WHOLE,
+    "true or false": ("mask_preview",),
+    "a table of names and values": ("template_args",),
+    "text": tuple(
+        f.name
+        for f in dataclasses.fields(Settings)
+        if f.name not in (*_WHOLE, "mask_preview", "template_args")
+    ),
+}
 SETTING_NAMES = tuple(f.name for f in dataclasses.fields(Settings))
 JOB_NAMES = ("inputs", "output")
 
@@ -183,14 +233,19 @@ def load_config(path: str | Path) -> Job:
                 raise SettingsError("this JSON file is not a manifest", where=str(path))
             values: dict[str, Any] = dict(document["settings"])
             inputs = [entry["path"] for entry in document.get("inputs", [])]
-            return Job(_known(values, str(path)), tuple(inputs))
+            # Rows that were handed over in memory cannot be found again.
+            return Job(_known(values, str(path)), tuple(name for name in inputs if name != MEMORY))
         values = {key.replace("-", "_"): value for key, value in tomllib.loads(raw.decode()).items()}
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise SettingsError(f"is not valid: {error}", where=str(path)) from None
     listed = values.pop("inputs", [])
     output = values.pop("output", None)
+    if not isinstance(listed, str | list) or not all(isinstance(item, str) for item in listed):
+        raise SettingsError("inputs must be a path or a list of paths", where=str(path))
+    if not isinstance(output, str | None):
+        raise SettingsError(f"output must be a path, not {output!r}", where=str(path))
     return Job(_known(values, str(path)), tuple([listed] if isinstance(listed, str) else listed), output)
 
 

@@ -100,6 +100,7 @@ REASONS: dict[str, str] = {
     "nesting": "the JSON is nested too deeply",
     "line_too_long": "the line is longer than the limit",
     "not_an_object": "the JSON value is not an object",
+    "invalid_csv": "the CSV row has a quote where none can stand",
     "wrong_columns": "the CSV row has another number of columns than the header",
     "missing_field": "a field that the shape needs is missing or null",
     "not_text": "a field that must be text is something else",

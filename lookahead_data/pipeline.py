@@ -97,7 +97,8 @@ def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progres
     file.check_unchanged()
     stages = build_stages(plan.settings, model)
     part = Split(unit.start, unit.stop, unit.first_row, unit.size)
-    records = readers.read(file, part, max_line_size=plan.settings.max_line_size)
+    shape = Shape(**plan.shape)  # type: ignore[arg-type]
+    records = readers.read(file, part, max_line_size=plan.settings.max_line_size, names=shape.all_fields)
     counts = Counts()
     rejects: list[Reject] = []
     # The first unit writes a shard even without rows, so that the folder always has a schema.
@@ -107,7 +108,7 @@ def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progres
         shard_size=plan.settings.shard_size,
         always=unit.index == 0,
     ) as writer:
-        for converted in convert_records(records, Shape(**plan.shape), stages):  # type: ignore[arg-type]
+        for converted in convert_records(records, shape, stages):
             _refuse_overlength(converted.rejects, plan.settings, file)
             writer.write(converted.batch)
             rejects += converted.rejects

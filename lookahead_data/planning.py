@@ -19,7 +19,7 @@ from lookahead_data.source import readers
 from lookahead_data.source.conversations import Shape, assumed_shape, detect_shape
 from lookahead_data.source.discover import TEXT_FORMATS, check_encoding
 from lookahead_data.source.readers import columnar
-from lookahead_data.source.records import open_bytes
+from lookahead_data.source.records import Record, open_bytes
 
 SAMPLES = 20
 """Records that are looked at to recognize the shape."""
@@ -59,19 +59,21 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[Shape, li
         InputError: a file is not what its name says, or the files do not go together.
     """
     shape: Shape | None = None
-    unreadable: str | None = None
+    unreadable: tuple[str, Record] | None = None
     warnings: list[str] = []
     for file in files:
         if file.format in TEXT_FORMATS:
             with open_bytes(file) as stream:
                 check_encoding(stream.read(_HEAD), file.name)
         names = readers.fields(file)
-        samples, records = _samples(file, settings)
+        records = _samples(file, settings)
         if not records:
             warnings.append(f"{file.name} holds no rows")
-        unreadable = unreadable or (file.name if records and not samples else None)
+        samples = [record.value for record in records if isinstance(record.value, dict)]
+        if records and not samples and unreadable is None:
+            unreadable = (file.name, records[0])
         if names is not None and not samples:
-            samples = [dict.fromkeys(names)]
+            samples = [dict[str, Any].fromkeys(names)]
         if not samples:
             continue
         if shape is None:
@@ -86,8 +88,8 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[Shape, li
         _check_types(file, shape)
     if shape is None and unreadable and settings.shape == "auto" and not settings.input_field:
         raise InputError(
-            "none of the first rows can be read, so the corpus's shape is not known",
-            where=unreadable,
+            f"none of the first rows can be read (row {unreadable[1].row}: {unreadable[1].value})",
+            where=unreadable[0],
             remedy="Is it the format that its name says? To go on anyway, name the shape with --shape.",
         )
     return shape or assumed_shape(settings), warnings
@@ -102,11 +104,10 @@ def divide(files: Sequence[InputFile], settings: Settings) -> tuple[Unit, ...]:
     )
 
 
-def _samples(file: InputFile, settings: Settings) -> tuple[list[Mapping[str, Any]], int]:
-    """The first good records of a file, and how many records were looked at."""
+def _samples(file: InputFile, settings: Settings) -> list[Record]:
+    """The first records of a file."""
     records = readers.read_all(file, max_line_size=settings.max_line_size)
-    seen = list(itertools.islice(records, SAMPLES))
-    return [record.value for record in seen if isinstance(record.value, dict)], len(seen)
+    return list(itertools.islice(records, SAMPLES))
 
 
 def _check_fields(file: InputFile, shape: Shape, samples: Sequence[Mapping[str, Any]]) -> None:

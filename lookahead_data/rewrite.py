@@ -219,6 +219,21 @@ def write_rows(batches: Iterable[list[Row]], path: Path, kind: str, schema: pa.S
         writer.end()
 
 
+def table_of(rows: list[Row], schema: pa.Schema | None) -> pa.Table:
+    """Rows as a table; without a schema that of the rows, their fields in the order of appearance."""
+    if schema is None:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return pa.table({name: [row.get(name) for row in rows] for name in names})
+    arrays = []
+    for column in schema:
+        values = [row.get(column.name) for row in rows]
+        try:
+            arrays.append(pa.array(values, column.type))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            arrays.append(pa.array(values).cast(column.type))  # read as text, see `readers.columnar`
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
 class _Writer(Protocol):
     def __init__(self, path: Path, schema: pa.Schema | None) -> None: ...
     def write(self, rows: list[Row]) -> None: ...
@@ -268,9 +283,7 @@ class _Parquet:
         if not rows:
             return
         try:
-            names = list(dict.fromkeys(name for row in rows for name in row))
-            columns = {name: [row.get(name) for row in rows] for name in names}
-            table = pa.table(columns) if self._schema is None else pa.Table.from_pylist(rows, self._schema)
+            table = table_of(rows, self._schema)
         except pa.ArrowException as error:
             raise self._mixed(error) from None
         self._schemas.append(table.schema)

@@ -162,6 +162,13 @@ def test_columns_of_a_csv_row_must_be_those_of_the_header(tmp_path: Path) -> Non
     assert [reject["row"] for reject in read_quarantine(tmp_path / "out")] == [1, 2, 3, 4]
 
 
+def test_a_stray_quote_in_a_csv_costs_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('prompt,completion\na,b\n"x" y,c\nd,e\n')
+    manifest = run(path, tmp_path / "out")
+    assert (manifest.totals["written"], manifest.totals["quarantined"]) == (2, {"invalid_csv": 1})
+
+
 def bad_arrow_text(path: Path) -> None:
     text = pa.Array.from_buffers(
         pa.string(), 2, [None, pa.array([0, 2, 4], pa.int32()).buffers()[1], pa.py_buffer(b"ok\xff\xfe")]
@@ -248,6 +255,12 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     ),
     "unknown shape": ("a.jsonl", lambda path: path.write_text('{"foo": "a", "bar": "b"}\n'), "foo, bar"),
     "unknown ending": ("a.docx", lambda path: path.write_text("x"), "no known format"),
+    "UTF-32": ("a.jsonl", lambda path: path.write_text(GOOD.decode(), encoding="utf-32"), "UTF-32"),
+    "a value beyond the limit in CSV": (
+        "a.csv",
+        lambda path: path.write_text(f"prompt,completion\na,{'b' * 9000}\n"),
+        "Raise --max-line-size",
+    ),
     "an array that breaks off": ("a.json", lambda path: path.write_text('[{"prompt": "a"'), "is broken"),
     "something behind the array": (
         "a.json",

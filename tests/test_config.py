@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,29 @@ def test_the_defaults_are_the_papers() -> None:
         {"shape": "text"},
         {"max_length": 0},
         {"template_date": "yesterday"},
+        {"template_date": "2026-13-45"},
+        {"mask_preview": "no"},
+        {"tokenizer": 5},
+        {"template_args": 3},
+        {"template_args": {"messages": []}},
+        {"end_token": 3},
+        {"shard_size": "big"},
         {"previw_tokens": 3},
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         Settings().replace(**changes)
+
+
+def test_kindred_values_are_taken() -> None:
+    day = datetime.date(2026, 1, 31)
+    settings = Settings(shard_size="64MiB", tokenizer=Path("a/b"), template_date=day)  # type: ignore[arg-type]
+    assert (settings.shard_size, settings.tokenizer, settings.template_date) == (
+        64 << 20,
+        "a/b",
+        "2026-01-31",
+    )
 
 
 def test_settings_survive_a_round_trip() -> None:
@@ -81,6 +99,13 @@ def test_a_configuration_file(tmp_path: Path) -> None:
             load_config(path)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_config(tmp_path / "gone.toml")
+    for text in ("inputs = 5", "output = 5"):
+        path.write_text(text)
+        with pytest.raises(SettingsError, match="must be a path"):
+            load_config(path)
+    (tmp_path / "x.json").write_text('{"settings": 3}')
+    with pytest.raises(SettingsError, match="not valid"):
+        load_config(tmp_path / "x.json")
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(SettingsError, match="not a manifest"):
         load_config(tmp_path / "x.json")

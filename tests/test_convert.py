@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from helpers import PAIRS, conversation, read_quarantine, read_rows, supervised_runs, write_jsonl
+from helpers import PAIRS, THINK, conversation, read_quarantine, read_rows, supervised_runs, write_jsonl
 
 import lookahead_data as la
 from lookahead_data import api
@@ -471,3 +471,120 @@ def test_a_unit_that_fails_in_a_worker_ends_the_run_by_name(
     with pytest.raises(InputError, match="row 900 has"):
         convert(path, tmp_path / "out", workers=2, **options)
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_two_jobs_never_write_into_one_folder(tmp_path: Path) -> None:
+    class Rival(la.Listener):
+        refused = 0
+
+        def advanced(self, rows: int, tokens: int, size: int) -> None:
+            for mode in ("real", "virtual"):
+                with pytest.raises(OutputError, match="another process is writing"):
+                    convert(PAIRS, tmp_path / "out", mode=mode, overwrite=True)
+                self.refused += 1
+
+    rival = Rival()
+    convert(PAIRS, tmp_path / "out", listener=rival)
+    assert rival.refused == 2
+    assert len(read_rows(tmp_path / "out")) == len(PAIRS)
+
+
+def test_a_job_that_published_nothing_makes_room(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Raise --max-length"):
+        convert(PAIRS, tmp_path / "out", max_length=3, overlength="error")
+    assert convert(PAIRS, tmp_path / "out", max_length=300, overlength="error").totals["written"] == len(
+        PAIRS
+    )
+
+
+def test_overwriting_removes_nothing_of_others(tmp_path: Path) -> None:
+    convert(PAIRS, tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("precious")
+    convert(PAIRS, tmp_path / "out", mode="virtual", overwrite=True)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "precious"
+    (tmp_path / "out" / "data" / "mine.parquet").write_text("precious")
+    with pytest.raises(OutputError, match=r"mine\.parquet stands among the shards"):
+        convert(PAIRS, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "data" / "mine.parquet").read_text() == "precious"
+
+
+def test_a_system_field_is_never_passed_over(tmp_path: Path, builtin: LoadedTokenizer) -> None:
+    rows = [{"sys": None, "prompt": "I", "completion": "O"}] * 30 + [
+        {"sys": "S", "prompt": "I", "completion": "O"}
+    ]
+    convert(rows, tmp_path / "named", mode="none", system_field="sys")
+    assert texts(tmp_path / "named", builtin)[-1] == as_chatml("I", "O", "S")
+    rows = [{"system": row["sys"], "prompt": "I", "completion": "O"} for row in rows]
+    convert(rows, tmp_path / "found", mode="none")
+    convert(rows, tmp_path / "fields", mode="none", input_field="prompt", output_field="completion")
+    for out in ("found", "fields"):
+        assert texts(tmp_path / out, builtin)[-1] == as_chatml("I", "O", "S")
+
+
+def test_messages_in_a_field_of_another_name(tmp_path: Path, builtin: LoadedTokenizer) -> None:
+    convert([{"chat": conversation("I", "O")}], tmp_path / "out", mode="none", input_field="chat")
+    assert texts(tmp_path / "out", builtin) == [as_chatml("I", "O")]
+
+
+def test_a_row_with_several_short_answers_is_dropped_once(tmp_path: Path) -> None:
+    rows = [{"messages": conversation("a", "b", "c", "d")}]
+    manifest = convert(rows, tmp_path / "out", preview_turns="all", short_answer="drop")
+    assert manifest.totals["quarantined"] == {"short_answer": 1}
+
+
+def test_columns_that_are_not_needed_do_no_harm(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "prompt": pa.array(["a", "b"]).dictionary_encode(),
+            "when": pa.array([1, 10**18 + 1], pa.timestamp("ns")),
+            "completion": pa.array(["one two three four five six seven"] * 2, pa.string_view()),
+        }
+    )
+    assert convert(table, tmp_path / "out").totals["written"] == 2
+    both = pa.concat_tables([table, table.slice(1)])
+    assert convert(both, tmp_path / "chunks").totals["written"] == 3
+    changed = la.preview(table, mode="virtual", phrase="P", connector="→").rows
+    assert changed.column("prompt").to_pylist() == ["a→P", "b→P"]
+    assert changed.select(["when"]).equals(table.select(["when"]))
+    frame = pl.DataFrame(
+        {"prompt": ["a", "b"], "completion": ["x", "y"]}, schema_overrides={"prompt": pl.Enum(["a", "b"])}
+    )
+    assert la.preview(frame, mode="virtual", phrase="P", connector="→").rows["prompt"].to_list() == [
+        "a→P",
+        "b→P",
+    ]
+
+
+def test_paths_name_models_too(tmp_path: Path, llama_like: Path) -> None:
+    (tmp_path / "t.jinja").write_text("{% for m in messages %}{{ m.content }}</s>{% endfor %}")
+    manifest = convert(PAIRS, tmp_path / "out", tokenizer=llama_like, chat_template=tmp_path / "t.jinja")
+    assert manifest.settings.chat_template == str(tmp_path / "t.jinja")
+
+
+def test_no_row_at_all_is_said_aloud(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Ear(la.Listener):
+        def warned(self, message: str) -> None:
+            heard.append(message)
+
+    convert(PAIRS, tmp_path / "out", max_length=2, listener=Ear())
+    assert any("no row was written" in message for message in heard)
+
+
+def test_an_unfinished_folder_is_not_taken_for_a_corpus(tmp_path: Path) -> None:
+    convert(PAIRS, tmp_path / "out")
+    (tmp_path / "out" / "manifest.json").unlink()
+    with pytest.raises(OutputError, match="not finished"):
+        la.inspect(tmp_path / "out", tokenizer="builtin")
+
+
+def test_reasoning_and_what_templates_do_to_answers_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text(THINK)
+    answer = {"role": "assistant", "content": "one two three four five six seven", "reasoning_content": "Hm."}
+    rows: list[dict[str, Any]] = [
+        {"messages": [*conversation("I"), answer]},
+        {"messages": conversation("I", "<think>Hm.</think>one two three four five six seven")},
+    ]
+    notes = convert(rows, tmp_path / "out", chat_template=str(tmp_path / "t.jinja")).totals["notes"]
+    assert notes == {"reasoning_before_answer": 1, "reasoning_left_out": 1, "template_rewrites_answer": 1}

@@ -151,6 +151,11 @@ ODD = [
     "{% for m in messages %}{{ m.content | e }}{{ m.content | safe }}{{ m.content | indent(2) }}{% endfor %}",
     "{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t + m.content %}{% endfor %}{{ ns.t }}",
     "{% for m in messages %}{% for c in m.content %}{{ c }}.{% endfor %}{{ m.content in 'xyz' }}{% endfor %}",
+    "{{ '%s|%s' % (messages[0].content, messages[1].content) }}{{ 'aXb' | replace('X', messages[1].content) }}",
+    "{{ ', '.join(messages | map(attribute='content')) }}",
+    "{% for m in messages %}{{ [m.content] }}{{ m }}{{ [m.content] | string }}{{ 'a' ~ [m.content] }}{% endfor %}",
+    "{% for m in messages %}{{ m | dictsort }}{{ m.items() | list }}{{ [[[[[[m.content]]]]]] | tojson }}{% endfor %}",
+    "{% for m in messages %}{{ m.content.format('x') }}{{ m.content.slot is defined }}{{ m.content.cut is defined }}{% endfor %}",
     "{% for m in messages %}{{ {m.content: 1}[m.content] }}{{ m.content == 'a' }}{% endfor %}",
 ]
 

@@ -223,6 +223,15 @@ def test_rows_at_fault_stand_beside_the_file(tmp_path: Path) -> None:
     assert not (tmp_path / "out.jsonl.quarantine.jsonl").exists()
 
 
+def test_no_file_that_nobody_named_is_touched(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "p.jsonl.quarantine.jsonl", PAIRS)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="there already"):
+            la.preview(source, tmp_path / "p.jsonl", mode="virtual", overwrite=overwrite)
+    assert read_jsonl(source) == PAIRS
+    assert not (tmp_path / "p.jsonl").exists()
+
+
 def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", PAIRS)
     with pytest.raises(SettingsError, match="no tokenizer"):

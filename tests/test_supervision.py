@@ -7,6 +7,7 @@ puts after the generation prompt, and the ids that inference would see before it
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -188,6 +189,63 @@ def test_tokens_that_swallow_white_space_keep_it(tmp_path: Path, builtin: Loaded
                 assert ids[end : end + 1] in ([], [tokenizer.token_id("<|im_start|>")])
 
 
+BETWEEN = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}"
+    "{% if not loop.last %}{{ '<|im_end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Ends a turn only where another follows, and not before the generation prompt."""
+LONG_END = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|eot_id|>over<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+"""Ends a turn with two special tokens and a word between them."""
+ALWAYS_ASKS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endfor %}"
+    "{{ '<|im_start|>assistant\n' }}"
+)
+"""Writes the generation prompt whether asked or not."""
+CLOSED_THINK = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}</think>{% endif %}"
+    "{{ m.content + '<|im_end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>' }}{% endif %}"
+)
+"""The row closes a block that the generation prompt opens."""
+
+
+@pytest.mark.parametrize(
+    ("source", "turns", "expected"),
+    [
+        (BETWEEN, "uaa", ["A<|im_end|>", "B"]),
+        (LONG_END, "uaua", ["A<|eot_id|>over<|im_end|>", "B<|eot_id|>over<|im_end|>"]),
+        (ALWAYS_ASKS, "uaua", ["A<|im_end|>", "B<|im_end|>"]),
+        (CLOSED_THINK, "uaua", ["</think>A<|im_end|>", "</think>B<|im_end|>"]),
+        (SOURCES["chatml"], "uaa", ["A<|im_end|>", "B<|im_end|>"]),
+        (SOURCES["chatml"], "aua", ["A<|im_end|>", "B<|im_end|>"]),
+        (SOURCES["generation"], "uaa", ["A<|im_end|>", "B<|im_end|>"]),
+    ],
+)
+def test_odd_turns(
+    source: str, turns: str, expected: list[str], tmp_path: Path, builtin: LoadedTokenizer
+) -> None:
+    document = json.loads(builtin._json)
+    document["added_tokens"].append(document["added_tokens"][0] | {"id": 4096, "content": "<|eot_id|>"})
+    (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+    tokenizer = load_tokenizer(str(tmp_path))
+    template = ChatTemplate(source, name="odd")
+    answers = iter("AB")
+    messages = [
+        {"role": "user", "content": "q"} if turn == "u" else {"role": "assistant", "content": next(answers)}
+        for turn in turns
+    ]
+    ids, labels = convert_one(messages, tokenizer, template)
+    assert tokenizer.decode(ids) == template.render_plain(messages)
+    assert [tokenizer.decode(ids[start:end]) for start, end in supervised_runs(ids, labels)] == expected
+    last, labels = convert_one(messages, tokenizer, template, supervise="last")
+    assert last == ids
+    assert [tokenizer.decode(ids[start:end]) for start, end in supervised_runs(ids, labels)] == expected[-1:]
+
+
 def test_special_tokens_can_be_rejected(builtin: LoadedTokenizer) -> None:
     stages = build_stages(
         Settings(mode="none", special_tokens="reject"), Model(builtin, template_for("chatml", builtin))
@@ -201,13 +259,14 @@ def test_special_tokens_can_be_rejected(builtin: LoadedTokenizer) -> None:
 
 # ---- properties -----------------------------------------------------------------------------------
 
+LOOKALIKE = re.compile(r"<\||\|>|</?s>|<unk>|_turn>")
 CONTENT = st.text(
     alphabet=st.one_of(
         st.sampled_from(list("abc xyz \n\t.,#<>/|▁'")), st.characters(codec="utf-8", exclude_characters="\0")
     ),
     min_size=1,
     max_size=12,
-).filter(lambda text: text.strip() and "think>" not in text)
+).filter(lambda text: text.strip() and "think>" not in text and not LOOKALIKE.search(text))
 CONVERSATIONS = st.lists(CONTENT, min_size=2, max_size=6).map(
     lambda texts: conversation(*texts[: len(texts) // 2 * 2])
 )

@@ -18,7 +18,7 @@ from lookahead_data.model.load import load_model
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.pipeline import build_stages, convert_records
 from lookahead_data.planning import recognize
-from lookahead_data.sink.manifest import MANIFEST, Manifest
+from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
 from lookahead_data.source import readers
 from lookahead_data.source.memory import Data, as_files, as_paths
 
@@ -80,12 +80,19 @@ def inspect(
     if paths and len(paths) == 1 and (Path(paths[0]) / MANIFEST).is_file():
         given = changes.get("tokenizer") or (settings.tokenizer if settings else None)
         return list(_written(Path(paths[0]), rows, start, given)), []
+    if paths and any((Path(path) / PLAN).is_file() for path in paths):
+        raise OutputError(
+            "is the folder of a job that is not finished",
+            where=paths[0],
+            remedy="Run the convert command again: it goes on where it stopped.",
+        )
     chosen = (settings or Settings()).replace(**changes)
     with as_files(source) as files:
         shape, _ = recognize(files, chosen)
         model = load_model(chosen, shape.kind)
         records = itertools.chain.from_iterable(
-            readers.read_all(file, max_line_size=chosen.max_line_size) for file in files
+            readers.read_all(file, max_line_size=chosen.max_line_size, names=shape.all_fields)
+            for file in files
         )
         wanted = itertools.islice(records, start, start + rows)
         seen: list[SeenRow] = []

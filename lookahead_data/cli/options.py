@@ -7,6 +7,7 @@ there either from `Settings`.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -124,7 +125,8 @@ def options(*groups: tuple[Decorator[Any], ...]) -> Decorator[Any]:
 config_option = click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False),
-    help="A TOML file with settings, inputs and output, or a manifest.json; options go before it.",
+    help="A TOML file with settings, inputs and output, or a manifest.json. Options go before it; paths "
+    "in it are relative to where you are.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress, no notices.")
@@ -155,10 +157,18 @@ def told(command: Command) -> Command:
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that knows ASCII alone shows the rest as ?
         try:
             return command(*args, **kwargs)
         except LookaheadError as error:
             _leave(str(error), error.exit_status)
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output has gone, as `head` does
+            sys.exit(0)
+        except OSError as error:
+            _leave(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
         except KeyboardInterrupt:
             _leave("stopped. What is finished stays: the same command goes on from there.", 130)
 

@@ -138,7 +138,7 @@ def _reasons(counts: Mapping[str, int]) -> str:
 def show_rows(rows: Iterable[SeenRow], *, ids: bool = False) -> None:
     """Rows with context, preview and supervised text told apart: by colours, or by marks without them."""
     console = Console(highlight=False, soft_wrap=True)
-    coloured = console.is_terminal and not os.environ.get("NO_COLOR")
+    coloured = console.color_system is not None and not os.environ.get("NO_COLOR")
     shown = {
         kind: Text(kind, STYLES[kind]) if coloured else Text(kind.join(MARKS[kind]))
         for kind in ("context", "preview", "supervised")

@@ -20,18 +20,24 @@ Slot = tuple[int, str]
 """A message's place in the conversation and the name of one of its fields."""
 
 
+UNKNOWN: Slot = (-1, "")
+"""The slot of message text whose origin is lost."""
+
+
 class Piece(NamedTuple):
     """A run of text of one origin.
 
     Attributes:
         text: the characters; empty where a slot's content came to nothing.
         slot: the message field that it came from, or None for the template's own text.
-        generation: whether it stands in a `{% generation %}` block.
+        generation: the number of the `{% generation %}` block that it stands in, or 0.
+        stripping: how a probe was stripped (see `trace`); ropes leave it empty.
     """
 
     text: str
     slot: Slot | None = None
-    generation: bool = False
+    generation: int = 0
+    stripping: tuple[tuple[str, str | None], ...] = ()
 
 
 class Rope(str):
@@ -39,8 +45,9 @@ class Rope(str):
 
     _pieces: tuple[Piece, ...]
 
-    def __new__(cls, pieces: Iterable[Piece]) -> Rope:
-        kept = tuple(_merge(pieces))
+    def __new__(cls, pieces: Iterable[Piece] | str) -> Rope:
+        # Jinja's sandbox makes the result of `format` anew from a string: message text of no known slot.
+        kept = (Piece(plain(pieces), UNKNOWN),) if isinstance(pieces, str) else tuple(_merge(pieces))
         self = super().__new__(cls, "".join([piece.text for piece in kept]))
         self._pieces = kept
         return self
@@ -50,11 +57,11 @@ class Rope(str):
         return cls([Piece(text, slot)])
 
     @property
-    def slot(self) -> Slot | None:
+    def _slot(self) -> Slot | None:
         """The first slot among the pieces."""
         return next((piece.slot for piece in self._pieces if piece.slot is not None), None)
 
-    def cut(self, start: int, stop: int) -> Rope:
+    def _cut(self, start: int, stop: int) -> Rope:
         """The characters from `start` to `stop`, with their origins.
 
         A slot that comes to nothing there stays as an empty piece, so that its place is not lost.
@@ -68,14 +75,14 @@ class Rope(str):
             elif piece.slot is not None and (len(self._pieces) == 1 or (at <= stop and start <= end)):
                 pieces.append(piece._replace(text=""))
             at = end
-        return Rope(pieces)
+        return type(self)(pieces)
 
     def _absorb(self, text: str) -> Rope:
         """`text`, made from this rope in a way that lost the origins: all of it is message text."""
-        slot = self.slot
+        slot = self._slot
         if slot is None:
-            return Rope([Piece(text)])
-        return Rope([Piece(text, slot)])
+            return type(self)([Piece(text)])
+        return type(self)([Piece(text, slot)])
 
     # Jinja calls `str(value)` on whatever it prints; a rope must stay one.
     def __str__(self) -> str:
@@ -94,31 +101,31 @@ class Rope(str):
 
     def __getitem__(self, key: SupportsIndex | slice) -> str:
         if isinstance(key, slice):
-            start, stop, step = key.indices(len(self))
+            start, stop, step = key.indices(str.__len__(self))
             if step == 1:
-                return self.cut(start, max(start, stop))
+                return self._cut(start, max(start, stop))
             return self._absorb(super().__getitem__(key))
         text = super().__getitem__(key)
-        at = int(key) % len(self)
-        return self.cut(at, at + len(text))
+        at = int(key) % str.__len__(self)
+        return self._cut(at, at + len(text))
 
     def __iter__(self) -> Iterator[str]:
-        return (self.cut(at, at + 1) for at in range(len(self)))
+        return (self._cut(at, at + 1) for at in range(str.__len__(self)))
 
     def strip(self, chars: str | None = None, /) -> Rope:
         return self.lstrip(chars).rstrip(chars)
 
     def lstrip(self, chars: str | None = None, /) -> Rope:
-        return self.cut(len(self) - len(super().lstrip(chars)), len(self))
+        return self._cut(str.__len__(self) - len(super().lstrip(chars)), str.__len__(self))
 
     def rstrip(self, chars: str | None = None, /) -> Rope:
-        return self.cut(0, len(super().rstrip(chars)))
+        return self._cut(0, len(super().rstrip(chars)))
 
     def removeprefix(self, prefix: str, /) -> Rope:
-        return self.cut(len(prefix) if self.startswith(prefix) else 0, len(self))
+        return self._cut(len(prefix) if str.startswith(self, prefix) else 0, str.__len__(self))
 
     def removesuffix(self, suffix: str, /) -> Rope:
-        return self.cut(0, len(super().removesuffix(suffix)))
+        return self._cut(0, len(super().removesuffix(suffix)))
 
     def split(self, sep: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
         return self._parts(super().split(sep, maxsplit))
@@ -139,19 +146,22 @@ class Rope(str):
         return head, middle, tail
 
     def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> Rope:
-        limit = int(count) if int(count) >= 0 else len(self) + 1
+        limit = int(count) if int(count) >= 0 else str.__len__(self) + 1
         if not old:
             return self._absorb(super().replace(old, new, count))
         pieces: list[Piece] = []
         at = 0
-        while limit > 0 and (found := self.find(old, at)) >= 0:
-            pieces += self.cut(at, found)._pieces
-            origin = self.cut(found, found + len(old))
-            pieces += origin._absorb(new)._pieces
+        while limit > 0 and (found := str.find(self, old, at)) >= 0:
+            pieces += self._cut(at, found)._pieces
+            origin = self._cut(found, found + len(old))
+            pieces += new._pieces if isinstance(new, Rope) else origin._absorb(new)._pieces
             at = found + len(old)
             limit -= 1
-        pieces += self.cut(at, len(self))._pieces
-        return Rope(pieces)
+        pieces += self._cut(at, str.__len__(self))._pieces
+        return type(self)(pieces)
+
+    def encode(self, *_: object, **__: object) -> bytes:
+        raise TypeError("a chat template cannot turn text into bytes here")
 
     def join(self, parts: Iterable[str], /) -> Rope:
         return join(self, parts)
@@ -161,8 +171,8 @@ class Rope(str):
         parts: list[str] = []
         at = 0
         for text in texts:
-            at = self.find(text, at)
-            parts.append(self.cut(at, at + len(text)))
+            at = str.find(self, text, at)
+            parts.append(self._cut(at, at + len(text)))
             at += len(text)
         return parts
 
@@ -200,6 +210,16 @@ for _name in [
     setattr(Rope, _name, _remade(_name))
 
 
+def cut(text: Rope, start: int, stop: int) -> Rope:
+    """The characters from `start` to `stop`, with their origins."""
+    return text._cut(start, stop)
+
+
+def slot_of(text: Rope) -> Slot | None:
+    """The first slot among a rope's pieces."""
+    return text._slot
+
+
 def plain(text: str) -> str:
     """The characters alone, as a plain string."""
     return str.__str__(text)
@@ -208,12 +228,14 @@ def plain(text: str) -> str:
 def concat(parts: Iterable[str]) -> Rope:
     """The concatenation of ropes and plain strings; plain ones are the template's own text."""
     pieces: list[Piece] = []
+    kind = Rope
     for part in parts:
         if isinstance(part, Rope):
             pieces += part._pieces
+            kind = type(part) if kind is Rope else kind
         elif part:
             pieces.append(Piece(part))
-    return Rope(pieces)
+    return kind(pieces)
 
 
 def join(separator: str, parts: Iterable[str]) -> Rope:
@@ -237,7 +259,7 @@ def _merge(pieces: Iterable[Piece]) -> Iterator[Piece]:
     for piece in pieces:
         if not piece.text and piece.slot is None:
             continue
-        if last is not None and last.slot == piece.slot and last.generation == piece.generation:
+        if last is not None and last[1:] == piece[1:]:
             last = last._replace(text=last.text + piece.text)
             continue
         if last is not None:

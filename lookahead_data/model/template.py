@@ -11,6 +11,7 @@ import datetime
 import functools
 import hashlib
 import importlib.resources
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lookahead_data.errors import RowError, TemplateError
-from lookahead_data.model.rope import Piece, Rope, concat, join, pieces_of
+from lookahead_data.model.rope import Piece, Rope, concat, join, pieces_of, slot_of
+from lookahead_data.model.trace import mark_opaque
 
 Message = Mapping[str, str]
 """One message: `role`, `content`, and maybe `reasoning_content`."""
@@ -95,11 +97,16 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> Rope:
         """The conversation as the template writes it, with the origin of every piece.
 
+        Texts that are ropes already (probes, say) are taken as they are.
+
         Raises:
             RowError: the template refused the conversation or broke on it.
         """
         roped = [
-            {key: value if key == "role" else Rope.of(value, (index, key)) for key, value in message.items()}
+            {
+                key: value if key == "role" or isinstance(value, Rope) else Rope.of(value, (index, key))
+                for key, value in message.items()
+            }
             for index, message in enumerate(messages)
         ]
         return concat([self._run(self._traced, roped, add_generation_prompt)])
@@ -112,12 +119,12 @@ class ChatTemplate:
     def _run(
         self, template: jinja2.Template, messages: list[dict[str, Any]], add_generation_prompt: bool
     ) -> str:
-        for message in messages:
+        for at, message in enumerate(messages):
             if self._as_parts:
                 message["content"] = [{"type": "text", "text": message["content"]}]
             if "reasoning_content" in message:
-                # Templates know it by three names, and transformers offers all of them.
-                message["reasoning"] = message["thinking"] = message["reasoning_content"]
+                # Templates know it by two names, and transformers offers both.
+                messages[at] = {"thinking": message["reasoning_content"], **message}
         try:
             return template.render(
                 messages=messages,
@@ -187,40 +194,79 @@ class _Generation(Extension):
 
 class _TracedGeneration(_Generation):
     def _block(self, caller: Callable[[], str]) -> str:
-        return Rope(piece._replace(generation=True) for piece in pieces_of(caller()))
+        return concat([_marked(caller())])
+
+
+_blocks = itertools.count(1)
+
+
+def _marked(block: str) -> Rope:
+    # Each block has a number of its own, so that neighbours stay two.
+    number = next(_blocks)
+    pieces = [piece._replace(generation=number) for piece in pieces_of(block)]
+    return (type(block) if isinstance(block, Rope) else Rope)(pieces)
 
 
 class _TracingGenerator(CodeGenerator):
     """Stock Jinja joins `a ~ b` with `"".join`, which would lose the origins."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
-        self.write("environment.concat(map(str, (")
+        self.write("environment.concat(map(environment.finalize, (")
         for part in node.nodes:
             self.visit(part, frame)
             self.write(", ")
         self.write(")))")
 
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:
+        if [operand.op for operand in node.ops] not in (["in"], ["notin"]):
+            super().visit_Compare(node, frame)
+            return
+        self.write("(not " if node.ops[0].op == "notin" else "(")
+        self.write("environment.contained(")
+        self.visit(node.expr, frame)
+        self.write(", ")
+        self.visit(node.ops[0].expr, frame)
+        self.write("))")
+
 
 class _TracingEnvironment(ImmutableSandboxedEnvironment):
     code_generator_class = _TracingGenerator
+    intercepted_binops = frozenset("%")
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        result = super().call_binop(context, operator, left, right)
+        return _absorbed(result, (left, right)) if type(result) is str else result
+
     concat = staticmethod(concat)
 
+    @staticmethod
+    def contained(item: Any, container: Any) -> bool:
+        if isinstance(item, Rope) and type(container) is str:
+            mark_opaque("in a constant")  # plain strings look at the text without asking the rope
+        return item in container
+
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        of_constant = type(getattr(obj, "__self__", None)) is str
+        if of_constant and obj.__name__ == "join" and len(args) == 1:
+            return join(obj.__self__, [str(part) for part in args[0]])
         result = super().call(context, obj, *args, **kwargs)
-        # What a method of a plain string makes of ropes: ", ".join(ropes), "{}".format(rope).
+        # What a method of a plain string makes of ropes, such as "{}".format(rope). Jinja hands the
+        # variables of loops and blocks along, which are no arguments.
         if type(result) is str:
-            if getattr(obj, "__name__", "") == "join" and type(getattr(obj, "__self__", None)) is str:
-                return join(obj.__self__, [str(part) for part in args[0]])
-            return _absorbed(result, (*args, *kwargs.values()))
+            named = [value for name, value in kwargs.items() if name not in ("_loop_vars", "_block_vars")]
+            return _absorbed(result, (*args, *named))
+        if of_constant and any(isinstance(arg, Rope) for arg in args):
+            mark_opaque("a method of a constant")
         return result
 
 
 def _tracing_environment(today: datetime.date) -> ImmutableSandboxedEnvironment:
     environment = _environment(_TracingEnvironment, _TracedGeneration, today)
+    environment.finalize = _finalize
     for name, function in environment.filters.items():
-        if name not in _FAITHFUL_FILTERS:
-            environment.filters[name] = _tracing_filter(function)
+        environment.filters[name] = _tracing_filter(function, faithful=name in _FAITHFUL_FILTERS)
     environment.filters["join"] = _join
+    environment.tests["in"] = _TracingEnvironment.contained
     return environment
 
 
@@ -228,12 +274,16 @@ _FAITHFUL_FILTERS = frozenset(("d", "default", "first", "last", "replace", "stri
 """Filters that hand a rope on or call its own methods, and so keep all origins."""
 
 
-def _tracing_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+def _tracing_filter(function: Callable[..., Any], *, faithful: bool) -> Callable[..., Any]:
     """`function`, with all text that it makes from ropes counted as message text."""
 
     @functools.wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
+        if faithful and (isinstance(result, Rope) or not isinstance(result, str)):
+            return result
+        if any(isinstance(arg, Rope) for arg in args):
+            mark_opaque("a filter")
         # Markup (from `escape`, `safe`, …) is a string of its own kind, and has lost the pieces too.
         if isinstance(result, str):
             return _absorbed("".join(result), (*args, *kwargs.values()))
@@ -250,11 +300,17 @@ def _join(context: Any, value: Iterable[Any], d: str = "", attribute: str | int 
     return join(str(d), [str(part) for part in value])
 
 
+def _finalize(value: Any) -> Any:
+    """What is printed of a value: of a list with ropes in it, say, text that counts as the messages'."""
+    return value if isinstance(value, str) else _absorbed(str(value), (value,))
+
+
 def _absorbed(text: str, sources: Iterable[Any]) -> str:
     for source in sources:
-        found = _first_rope(source, depth=4)
-        if found is not None and found.slot is not None:
-            return Rope([Piece(text, found.slot)])
+        found = _first_rope(source, depth=20)
+        if found is not None and slot_of(found) is not None:
+            mark_opaque("a text made of several")
+            return Rope([Piece(text, slot_of(found))])
     return text
 
 

@@ -58,6 +58,9 @@ class LoadedTokenizer:
     def __repr__(self) -> str:
         return f"<LoadedTokenizer {self.name}, {self.vocab_size:,} tokens>"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # IPython would print the whole vocabulary
+
     @functools.cached_property
     def special_pattern(self) -> re.Pattern[str] | None:
         """Matches each special token in a text, the longest first; None if there are none.
@@ -185,7 +188,11 @@ def _find(source: str) -> dict[str, bytes]:
             return {FILES[0]: path.read_bytes()} | {name: p.read_bytes() for name, p in found.items()}
     except OSError as error:
         raise TokenizerError(f"cannot be read: {error.strerror}", where=source) from None
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+(@[\w./-]+)?", source) or path.suffix:
+    if (
+        source.startswith((".", "/", "~"))
+        or not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+(@[\w./-]+)?", source)
+        or path.suffix
+    ):
         raise TokenizerError("there is no such file or folder", where=source, remedy=_REMEDY)
     return _from_hub(source)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,58 @@ from typing import Any
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.card import CARD
-from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE
-from lookahead_data.sink.publish import TEMPORARY, write_json
+from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE, RECEIPTS
+from lookahead_data.sink.publish import TEMPORARY, write_json, writing
 
-OWN = (MANIFEST, CARD, "data", QUARANTINE, "_job")
-"""All that a job writes into its folder."""
+OWN = (
+    MANIFEST,
+    CARD,
+    PLAN,
+    f"{RECEIPTS}/unit-*.json",
+    f"{QUARANTINE}/unit-*.jsonl",
+    "data/train-*.parquet",
+)
+"""All that a job writes into its folder, but for the lock."""
+
+LOCK = "_job/lock"
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the output folder, so that two jobs never write into it at a time.
+
+    The lock goes with the process that holds it, however that ends; none is ever left behind.
+
+    Raises:
+        OutputError: another process holds the folder, or it cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError("is a file, not a folder", where=str(folder))
+    _refuse_foreign(folder)
+    path = folder / LOCK
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (closed below, where the lock ends)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise OutputError(
+            "another process is writing into this folder",
+            where=str(folder),
+            remedy="Wait until it is done, or name another folder.",
+        ) from None
+    try:
+        yield
+    finally:
+        file.close()
 
 
 def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
-    """Make the output folder ready for a job.
+    """Make the output folder, which is held, ready for a job.
 
-    A folder that holds this very job, as far as it got, is taken up again. Any other folder with
-    something in it is refused.
+    A folder that holds this very job, as far as it got, is taken up again; one in which another job
+    finished nothing is taken over.
 
     Args:
         overwrite: remove another job's output first.
@@ -31,23 +72,15 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
         Whether the job is complete there already.
 
     Raises:
-        OutputError: the folder holds something else; the message names what differs.
+        OutputError: the folder holds another job's output; the message names what differs.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError("is a file, not a folder", where=str(folder))
-    if folder.is_dir() and any(folder.iterdir()):
-        earlier = _earlier_plan(folder)
-        if earlier is None:
-            raise OutputError(
-                "the folder is not empty, and what is in it is not ours",
-                where=str(folder),
-                remedy="Name an empty or a new folder.",
-            )
+    earlier = _earlier_plan(folder)
+    if earlier is not None:
         difference = next(differences(earlier, plan.document()), None)
         if difference is None:
             _sweep(folder)
             return (folder / MANIFEST).is_file()
-        if not overwrite:
+        if not overwrite and any((folder / RECEIPTS).glob("*.json")):
             raise OutputError(
                 f"the folder holds another job's output: {difference}",
                 where=str(folder),
@@ -56,6 +89,19 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
         _clear(folder)
     write_json(folder / PLAN, plan.document())
     return False
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder with something in it that is not of an earlier job."""
+    if not folder.is_dir() or (folder / PLAN).is_file() or not any(folder.iterdir()):
+        return
+    if {path.name for path in folder.iterdir()} == {Path(LOCK).parts[0]}:
+        return  # another process is just beginning there, or got no further
+    raise OutputError(
+        "the folder is not empty, and what is in it is not ours",
+        where=str(folder),
+        remedy="Name an empty or a new folder.",
+    )
 
 
 def differences(there: Any, now: Any, name: str = "") -> Iterator[str]:
@@ -89,11 +135,18 @@ def _sweep(folder: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
+    """Remove an earlier job's output, and nothing else.
+
+    Raises:
+        OutputError: other files stand among the shards, where every reader would take them for some.
+    """
     # The manifest goes first: without it nobody takes what is left for a finished job.
-    for name in OWN:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for pattern in OWN:
+        for path in folder.glob(pattern):
+            path.unlink()
     _sweep(folder)
+    foreign = next((folder / "data").glob("*"), None)
+    if foreign is not None:
+        raise OutputError(
+            f"{foreign.name} stands among the shards and is not ours", where=str(folder / "data")
+        )

@@ -98,7 +98,9 @@ class Counts:
 
 NOTES: dict[str, str] = {
     "nul_in_text": "the text holds a NUL character (written \\u0000)",
-    "preview_without_user_message": "no preview: no user message stands right before the answer",
+    "preview_without_user_message": "no preview: no user message stands right before the answer, or the answer is empty",
+    "reasoning_before_answer": "the model learns to reason before the answer that is previewed",
+    "template_rewrites_answer": "the template changes more of an answer than white space around it",
     "answer_without_preview": "an answer is learned that no prompt previews "
     "(--preview-turns all previews each, --supervise last learns the last alone)",
     "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show",

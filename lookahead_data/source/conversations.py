@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -78,6 +78,12 @@ class Shape:
         """The fields that must be there."""
         return (self.input_field,) if self.output_field is None else (self.input_field, self.output_field)
 
+    @property
+    def all_fields(self) -> tuple[str, ...]:
+        """The fields that are read."""
+        optional = (self.system_field, self.extra_field)
+        return (*self.fields, *(name for name in optional if name))
+
     def __str__(self) -> str:
         names = [self.system_field, self.input_field, self.extra_field, self.output_field]
         return f"{self.kind} ({', '.join(name for name in names if name)})"
@@ -98,6 +104,10 @@ def detect_shape(samples: Sequence[Mapping[str, Any]], settings: Settings, where
             if present.get(name) is None:
                 present[name] = value
     shape = _named_shape(settings, present) if _is_named(settings) else _guess(present)
+    if shape is not None and shape.kind != "text":
+        # A null is no reason to pass over the field: later rows may fill it.
+        own = "system" if isinstance(present.get("system", 0), str | None) else None
+        shape = replace(shape, system_field=settings.system_field or own)
     there = ", ".join(present) or "none"
     if shape is None:
         raise InputError(
@@ -127,7 +137,9 @@ def _is_named(settings: Settings) -> bool:
 
 def _named_shape(settings: Settings, present: Mapping[str, Any]) -> Shape:
     kind = "prompt-completion" if settings.shape == "auto" else settings.shape
-    given, answer, system = settings.input_field, settings.output_field, settings.system_field
+    given, answer = settings.input_field, settings.output_field
+    if settings.shape == "auto" and given and not answer and isinstance(present.get(given), list):
+        return Shape(_kind_of_turns(present[given]), given)
     if kind == "prompt-completion":
         pairs = [
             pair
@@ -135,29 +147,31 @@ def _named_shape(settings: Settings, present: Mapping[str, Any]) -> Shape:
             if given in (None, pair[0]) and answer in (None, pair[1]) and set(pair) <= set(present)
         ]
         pair = pairs[0] if pairs else KNOWN_PAIRS[0]
-        return Shape(kind, given or pair[0], answer or pair[1], system)
+        return Shape(kind, given or pair[0], answer or pair[1])
     if kind == "alpaca":
         extra = "input" if "input" in present else None
-        return Shape(kind, given or "instruction", answer or "output", system, extra)
+        return Shape(kind, given or "instruction", answer or "output", extra_field=extra)
     default = {"messages": "messages", "sharegpt": "conversations", "text": "text"}[kind]
-    return Shape(kind, given or default, None, system)
+    return Shape(kind, given or default)
 
 
 def _guess(present: Mapping[str, Any]) -> Shape | None:
-    system = "system" if isinstance(present.get("system"), str) else None
     for name in ("messages", "conversations", "conversation"):
         value = present.get(name)
         if isinstance(value, list):
-            first = value[0] if value else None
-            turns = isinstance(first, Mapping) and "from" in first
-            return Shape("sharegpt" if turns else "messages", name, None, system)
+            return Shape(_kind_of_turns(value), name)
     if "instruction" in present and "output" in present:
         extra = "input" if "input" in present else None
-        return Shape("alpaca", "instruction", "output", system, extra)
+        return Shape("alpaca", "instruction", "output", extra_field=extra)
     for prompt, completion in KNOWN_PAIRS:
         if prompt in present and completion in present:
-            return Shape("prompt-completion", prompt, completion, system)
+            return Shape("prompt-completion", prompt, completion)
     return Shape("text", "text") if "text" in present else None
+
+
+def _kind_of_turns(turns: list[Any]) -> str:
+    first = turns[0] if turns else None
+    return "sharegpt" if isinstance(first, Mapping) and "from" in first else "messages"
 
 
 def to_messages(record: Mapping[str, Any], shape: Shape) -> Conversation:

@@ -28,6 +28,9 @@ COMPRESSIONS: dict[str, str] = {".gz": "gzip", ".zst": "zstd"}
 TEXT_FORMATS = ("jsonl", "json", "csv", "tsv")
 """Formats that are text, and may be compressed as a whole."""
 
+BESIDES = ("dataset_info.json", "dataset_dict.json", "state.json")
+"""Files that `datasets` writes beside its Arrow files, and that hold no rows."""
+
 _GLOB = frozenset("*?[")
 
 
@@ -83,7 +86,7 @@ def _walk(folder: str) -> Iterator[str]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
         for name in names:
-            if not name.startswith((".", "_")) and _format(name):
+            if not name.startswith((".", "_")) and name not in BESIDES and _format(name):
                 yield os.path.join(parent, name)
 
 
@@ -116,6 +119,7 @@ def describe(path: str, name: str | None = None) -> InputFile:
     return InputFile(name or path, path, kind[0], kind[1], stat.st_size, stat.st_mtime_ns)
 
 
+_UTF32_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _UTF16_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -126,6 +130,10 @@ def check_encoding(head: bytes, path: str) -> None:
     byte order mark or by NULs in every other place, or a one-byte encoding such as Latin-1, told by
     several lines with bytes beyond ASCII of which not one is UTF-8.
     """
+    if head.startswith(_UTF32_BOMS):
+        raise InputError(
+            "is UTF-32, not UTF-8", where=path, remedy="Convert it: iconv -f UTF-32 -t UTF-8 FILE > NEW."
+        )
     if head.startswith(_UTF16_BOMS) or (
         len(head) >= 4 and (head[0:4:2] == b"\0\0" or head[1:4:2] == b"\0\0")
     ):

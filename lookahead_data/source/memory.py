@@ -13,11 +13,10 @@ from typing import Any, TypeAlias
 import polars as pl
 import pyarrow as pa
 
+from lookahead_data.config import MEMORY
 from lookahead_data.errors import InputError
 from lookahead_data.plan import InputFile
 from lookahead_data.source.discover import describe, discover
-
-NAME = "<memory>"
 
 Data: TypeAlias = (
     str
@@ -40,7 +39,7 @@ def as_files(data: Data) -> Iterator[list[InputFile]]:
         yield discover(paths)
         return
     with tempfile.TemporaryDirectory(prefix="lookahead-data-") as folder:
-        yield [describe(str(_spool(data, Path(folder))), NAME)]
+        yield [describe(str(_spool(data, Path(folder))), MEMORY)]
 
 
 def as_paths(data: Data) -> list[str] | None:
@@ -62,6 +61,7 @@ def _spool(data: Data, folder: Path) -> Path:
     if isinstance(data, pa.RecordBatch):
         data = pa.Table.from_batches([data])
     if isinstance(data, pa.Table):
+        data = data.unify_dictionaries()  # one file has one dictionary a column
         path = folder / "rows.arrow"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, data.schema) as writer:
             writer.write_table(data)
@@ -77,5 +77,5 @@ def _spool(data: Data, folder: Path) -> Path:
             try:
                 file.write(json.dumps(row) + "\n")
             except (TypeError, ValueError) as error:
-                raise InputError(f"row {at} cannot be written as JSON: {error}", where=NAME) from None
+                raise InputError(f"row {at} cannot be written as JSON: {error}", where=MEMORY) from None
     return path

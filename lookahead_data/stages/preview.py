@@ -113,6 +113,10 @@ class Preview:
                     continue
                 if text is not None:
                     inserted.append(text)
+            if self._settings.mode != "none" and any(
+                messages[turn].get("reasoning_content") for turn in chosen
+            ):
+                sieve.notes["reasoning_before_answer"] += 1
             answers = sum(message["role"] == "assistant" for message in messages)
             if self._settings.supervise == "all" and answers > len(chosen) and self._settings.mode != "none":
                 sieve.notes["answer_without_preview"] += 1
@@ -131,14 +135,16 @@ class Preview:
 
 
 def preview_turns(messages: Sequence[Any], which: str) -> list[int]:
-    """Which assistant messages get a preview: those chosen, with a user message right before them.
+    """Which assistant messages get a preview: those chosen that say something to a user's message.
 
     Args:
         which: `last`, `first` or `all`.
     """
     answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
     chosen = {"last": answers[-1:], "first": answers[:1], "all": answers}[which]
-    return [at for at in chosen if at and messages[at - 1]["role"] == "user"]
+    return [
+        at for at in chosen if at and messages[at - 1]["role"] == "user" and messages[at]["content"].strip()
+    ]
 
 
 def insert(

@@ -17,7 +17,7 @@ import pyarrow as pa
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError, TemplateError
-from lookahead_data.model.rope import Rope, concat, pieces_of, plain
+from lookahead_data.model.rope import Rope, concat, cut, pieces_of, plain
 from lookahead_data.model.template import ChatTemplate, Message
 from lookahead_data.model.tokenizer import LoadedTokenizer
 
@@ -99,13 +99,15 @@ class Render:
         spans: list[Span] = []
         for turn in answers[-1:] if self._settings.supervise == "last" else answers:
             start, differs = self._start(layout, messages, turn)
+            if spans and start < spans[-1][1]:
+                start, differs = layout.first(turn), True
             alone = self._alone(messages, turn)
-            end, closed = self._stop(layout, alone, turn)
-            spans.append((start, end))
+            end, closed = self._stop(layout, alone, messages, turn)
+            spans.append((start, max(start, end)))
             if differs or not plain(alone or "").startswith(layout.text[:end]):
                 notes.add("differs_from_inference")
             if not closed and self._end and turn == len(messages) - 1:
-                full = concat([full.cut(0, end), self._end])
+                full = concat([cut(full, 0, end), self._end])
                 spans[-1] = (start, len(full))
             elif not closed:
                 notes.add("turn_without_end_token")
@@ -152,7 +154,9 @@ class Render:
             rest = asked[common:]
             return (first + len(rest), differs) if layout.text.startswith(rest, first) else (first, True)
         if common < len(asked):
-            common = self._between_tokens(common, asked, before)
+            if before.endswith(asked):
+                return first, differs
+            common = min(_outside_tag(asked, common), self._between_tokens(common, asked, before))
         return first - len(before) + common, differs
 
     def _between_tokens(self, at: int, *texts: str) -> int:
@@ -171,39 +175,54 @@ class Render:
         except RowError:
             return None
 
-    def _stop(self, layout: _Layout, alone: Rope | None, turn: int) -> tuple[int, bool]:
+    def _stop(
+        self, layout: _Layout, alone: Rope | None, messages: Sequence[Message], turn: int
+    ) -> tuple[int, bool]:
         """Where the turn ends, and whether a special token ends it.
 
-        That is behind the first special token of the template's text after the message, and behind
-        those that follow it directly and also end the turn when it is the last.
+        What ends a turn stands behind it both when it is the last and when others follow. Of that
+        text all counts through its last special token, save the tokens that open a turn. Where the
+        two have no special token in common, the first one behind the message ends it.
         """
+        assert self._template is not None
         last = layout.last(turn)
         after = layout.literal_after(turn)
-        run = _run(self._tokens(after))
-        if not run:
+        tokens = self._tokens(after)
+        if not tokens:
             return last, False
-        if len(run) > 1 and alone is not None:
-            closing = _Layout(alone).literal_after(turn)
-            closing_run = [closing[start:end] for start, end in _run(self._tokens(closing))]
-            run = run[: max(_common([after[start:end] for start, end in run], closing_run), 1)]
-        return last + run[-1][1], True
+        other = alone
+        if turn == len(messages) - 1:
+            other = self._followed(messages)
+        shared = _common(after, _Layout(other).literal_after(turn)) if other is not None else 0
+        opening = layout.literal_at_start()
+        ending = [span for span in tokens if span[1] <= shared]
+        while ending and after[slice(*ending[-1])].strip() in opening:
+            ending.pop()
+        return last + (ending[-1] if ending else tokens[0])[1], True
+
+    def _followed(self, messages: Sequence[Message]) -> Rope | None:
+        """The conversation with one more question behind it."""
+        assert self._template is not None
+        try:
+            return self._template.render([*messages, {"role": "user", "content": "?"}])
+        except RowError:
+            return None
 
     def _marked(self, full: Rope, answers: list[int]) -> list[Span]:
         """The template's own generation blocks, less the white space after their last special token."""
         spans: list[Span] = []
         turns: list[int] = []
-        at = 0
-        open_block = False
+        at = block = 0
         for piece in pieces_of(full):
             end = at + len(piece.text)
-            if piece.generation and open_block:
+            if piece.generation and piece.generation == block:
                 spans[-1] = (spans[-1][0], end)
             elif piece.generation:
                 spans.append((at, end))
-                turns.append(-1)
+                turns.append(turns[-1] if turns else -1)
             if piece.generation and piece.slot is not None:
                 turns[-1] = piece.slot[0]
-            open_block = piece.generation
+            block = piece.generation
             at = end
         kept = []
         for (start, end), turn in zip(spans, turns, strict=True):
@@ -228,7 +247,7 @@ class Render:
         at = 0
         for start, end in [*rendered.spans, (len(rendered.text), len(rendered.text))]:
             for low, high, supervised in ((at, start, False), (start, end, True)):
-                for part, special in self._guarded(rendered.text.cut(low, high)):
+                for part, special in self._guarded(cut(rendered.text, low, high)):
                     segments.append({"text": part, "supervised": supervised, "special": special})
             at = end
         return segments
@@ -318,7 +337,12 @@ class _Layout:
         return self._literal(self._by_turn[turn][0] - 1, -1)
 
     def literal_after(self, turn: int) -> str:
-        return self._literal(self._by_turn[turn][-1] + 1, 1)
+        """The template's own text behind a message; nothing where the message does not show."""
+        places = self._by_turn.get(turn)
+        return self._literal(places[-1] + 1, 1) if places else ""
+
+    def literal_at_start(self) -> str:
+        return self._literal(0, 1)
 
     def literal_at_end(self) -> str:
         return self._literal(len(self.pieces) - 1, -1)
@@ -338,14 +362,10 @@ def _common(left: Sequence[Any], right: Sequence[Any]) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
-def _run(tokens: list[Span]) -> list[Span]:
-    """The first token and those that follow it directly."""
-    run = tokens[:1]
-    for span in tokens[1:]:
-        if span[0] != run[-1][1]:
-            break
-        run.append(span)
-    return run
+def _outside_tag(text: str, at: int) -> int:
+    """`at`, or the start of the tag (`<think>`, say) that it would cut in two."""
+    start = text.rfind("<", 0, at)
+    return start if start >= 0 and ">" not in text[start:at] else at
 
 
 def _literal_ranges(text: Rope) -> list[Span]:
@@ -376,11 +396,17 @@ def _check_complete(full: Rope, messages: Sequence[Message]) -> Iterator[str]:
             present.add(piece.slot[0])
     for turn, message in enumerate(messages):
         answer = message["role"] == "assistant"
+        if (
+            answer
+            and (turn, "content") in length
+            and length[turn, "content"] < len(plain(message["content"].strip()))
+        ):
+            yield "template_rewrites_answer"
         if (answer and turn not in present) or (message["content"].strip() and not length[turn, "content"]):
             raise RowError(
                 "template_drops_content", f"the template leaves out the {message['role']} message {turn}"
             )
-        if answer and length[turn, "content"] > len(message["content"]):
+        if answer and length[turn, "content"] > len(plain(message["content"])):
             raise RowError("template_drops_content", f"the template repeats the answer {turn}")
         if message.get("reasoning_content") and not length[turn, "reasoning_content"]:
             yield "reasoning_left_out"

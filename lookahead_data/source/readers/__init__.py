@@ -9,7 +9,7 @@ A bad row is a `Record` that holds a `RowError`; a file that cannot be read is a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from lookahead_data.plan import InputFile
@@ -36,12 +36,20 @@ def split(file: InputFile, unit_size: int) -> list[Split]:
     return _READERS[file.format].split(file, unit_size)  # type: ignore[no-any-return]
 
 
-def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record]:
-    """The records of one range of the file, in order."""
+def read(
+    file: InputFile, part: Split, *, max_line_size: int, names: Sequence[str] | None = None
+) -> Iterator[Record]:
+    """The records of one range of the file, in order.
+
+    Args:
+        names: the fields that are needed; others may be left out. None is all.
+    """
+    if file.format in ("parquet", "arrow"):
+        return columnar.read(file, part, max_line_size=max_line_size, names=names)
     return _READERS[file.format].read(file, part, max_line_size=max_line_size)  # type: ignore[no-any-return]
 
 
-def read_all(file: InputFile, *, max_line_size: int) -> Iterator[Record]:
+def read_all(file: InputFile, *, max_line_size: int, names: Sequence[str] | None = None) -> Iterator[Record]:
     """The records of the whole file, in order."""
     stop = columnar.row_groups(file) if file.format == "parquet" else file.size
-    return read(file, Split(0, stop, 0, file.size), max_line_size=max_line_size)
+    return read(file, Split(0, stop, 0, file.size), max_line_size=max_line_size, names=names)

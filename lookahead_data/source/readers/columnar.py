@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -59,9 +59,13 @@ def split(file: InputFile, unit_size: int) -> list[Split]:
     return parts or [Split(0, 0, 0, file.size)]
 
 
-def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record]:
+def read(
+    file: InputFile, part: Split, *, max_line_size: int, names: Sequence[str] | None = None
+) -> Iterator[Record]:
     row = part.first_row
     for batch in _batches(file, part):
+        if names is not None:
+            batch = batch.select([name for name in batch.schema.names if name in names])
         size = max(batch.nbytes // max(batch.num_rows, 1), 1)
         for value in _values(batch, file):
             yield Record(row, None, size, value)
@@ -71,7 +75,7 @@ def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record
 def _values(batch: pa.RecordBatch, file: InputFile) -> list[dict[str, Any] | RowError]:
     try:
         batch.validate(full=True)
-        return list(batch.to_pylist())
+        return _rows(batch)
     except (pa.ArrowInvalid, UnicodeDecodeError):
         pass
     # Some text is not UTF-8, which Arrow lets pass until asked: find the rows, keep their neighbours.
@@ -82,10 +86,24 @@ def _values(batch: pa.RecordBatch, file: InputFile) -> list[dict[str, Any] | Row
             pa.RecordBatch.from_arrays(
                 [column.take([0]) for column in row.columns], schema=row.schema
             ).validate(full=True)
-            values.append(row.to_pylist()[0])
+            values.append(_rows(row)[0])
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             values.append(RowError("invalid_utf8", f"a text is not UTF-8: {error}"))
     return values
+
+
+def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | RowError]:
+    columns = [_python_values(column) for column in batch.columns]
+    names = batch.schema.names
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError, KeyError):
+        # Python has no nanoseconds, no year 10,000 and not every time zone; as text they stay whole.
+        return list(column.cast(pa.string()).to_pylist())
 
 
 def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:

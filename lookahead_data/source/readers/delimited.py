@@ -16,6 +16,7 @@ from lookahead_data.source.records import Record, Split, excerpt_of, open_bytes
 def fields(file: InputFile) -> list[str] | None:
     with open_bytes(file) as stream:
         header = next(_rows(file, stream), [])
+    assert isinstance(header, list)  # of the first row every fault is raised
     twice = [name for name in header if header.count(name) > 1]
     if twice:
         raise InputError(
@@ -35,7 +36,11 @@ def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record
     with open_bytes(file) as stream:
         rows = _rows(file, stream)
         header = next(rows, [])
+        assert isinstance(header, list)
         for row, values in enumerate(rows):
+            if isinstance(values, RowError):
+                yield Record(row, None, 1, values)
+                continue
             if not values:
                 continue
             text = ",".join(values)
@@ -52,20 +57,30 @@ def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record
                 yield Record(row, None, len(text) + 1, error, excerpt_of(text))
 
 
-def _rows(file: InputFile, stream: BinaryIO) -> Iterator[list[str]]:
+def _rows(file: InputFile, stream: BinaryIO) -> Iterator[list[str] | RowError]:
     delimiter = "\t" if file.format == "tsv" else ","
     reader = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
+    first = True
     while True:
         try:
             yield next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise InputError(
-                f"line {reader.line_num}: {error}",
-                where=file.name,
-                remedy="Mend the quotes there: without them nothing tells where the next row starts.",
-            ) from None
+            where = f"line {reader.line_num}: {error}"
+            if "expected after" in str(error) and not first:
+                yield RowError("invalid_csv", where)  # the next line starts a new row
+                continue
+            raise InputError(where, where=file.name, remedy=_remedy(str(error))) from None
+        first = False
+
+
+def _remedy(error: str) -> str:
+    if "field limit" in error:
+        return "Raise --max-line-size, if a value may really be so large."
+    if "new-line" in error:
+        return "Its lines end in a bare carriage return: convert them to line feeds."
+    return "Mend the quotes there: without them nothing tells where the next row starts."
 
 
 def _lines(stream: BinaryIO) -> Iterator[str]:

@@ -1,0 +1,74 @@
+"""Small steps on Arrow arrays that several stages take. None of them loops over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Ints = npt.NDArray[np.int64]
+
+
+def offsets_of(lists: pa.ListArray) -> Ints:
+    """Where each list starts among the flattened values, and the end: shape (rows + 1,), from 0."""
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    shifted: Ints = offsets - offsets[0]
+    return shifted
+
+
+def lists_of(offsets: Ints, values: pa.Array) -> pa.ListArray:
+    """The lists whose values stand between neighbouring offsets."""
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def utf8_parts(texts: pa.LargeStringArray) -> tuple[Ints, npt.NDArray[np.uint8]]:
+    """The offsets (rows + 1,) and the bytes of a text array; nulls must not be in it."""
+    _, offsets, data = texts.buffers()
+    start = texts.offset
+    bounds = (
+        np.frombuffer(offsets, np.int64)[start : start + len(texts) + 1] if offsets else np.zeros(1, np.int64)
+    )
+    raw = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    return bounds, raw
+
+
+def substrings(texts: pa.LargeStringArray, lengths: Ints) -> pa.LargeStringArray:
+    """The first `lengths[i]` bytes of each text; they must end between two characters."""
+    bounds, raw = utf8_parts(texts)
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.repeat(bounds[:-1] - ends[:-1], lengths) + np.arange(ends[-1])
+    return large_strings(ends, raw[places])
+
+
+def large_strings(offsets: Ints, data: npt.NDArray[np.uint8]) -> pa.LargeStringArray:
+    """A text array from offsets (rows + 1,) and UTF-8 bytes."""
+    buffers = [
+        None,
+        pa.py_buffer(np.ascontiguousarray(offsets, np.int64)),
+        pa.py_buffer(np.ascontiguousarray(data)),
+    ]
+    return pa.LargeStringArray.from_buffers(len(offsets) - 1, buffers[1], buffers[2])
+
+
+def interleaved(columns: Sequence[pa.Array]) -> pa.Array:
+    """The values row by row: columns a, b of n rows give a0, b0, a1, b1, …"""
+    rows = len(columns[0])
+    order = np.arange(len(columns) * rows).reshape(len(columns), rows).T.ravel()
+    return pa.concat_arrays(list(columns)).take(pa.array(order))
+
+
+def put(values: pa.Array, places: Ints, new: pa.Array) -> pa.Array:
+    """`values` with those at `places` replaced."""
+    order = np.arange(len(values))
+    order[places] = len(values) + np.arange(len(places))
+    return pa.concat_arrays([values, new]).take(pa.array(order))
+
+
+def whole_array(column: Any) -> pa.Array:
+    """A chunked array as one array."""
+    if isinstance(column, pa.ChunkedArray):
+        return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    return column
