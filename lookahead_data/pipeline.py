@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from lookahead_data.batches import Reject, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
 from lookahead_data.errors import InputError
+from lookahead_data.model.engines import TokenizersEngine
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
@@ -24,7 +25,7 @@ from lookahead_data.sink.shards import ShardWriter
 from lookahead_data.source import readers
 from lookahead_data.source.conversations import Shape, converse
 from lookahead_data.source.records import Split
-from lookahead_data.stages.encode import Encode
+from lookahead_data.stages.encode import Encode, EngineDifferenceError
 from lookahead_data.stages.fit import Fit, supervised_tokens
 from lookahead_data.stages.label import Label
 from lookahead_data.stages.preview import Preview
@@ -48,7 +49,7 @@ def build_stages(settings: Settings, model: Model) -> list[Stage]:
     stages: list[Stage] = [
         Preview(settings, model.tokenizer),
         Render(settings, model.tokenizer, model.template),
-        Encode(settings, model.tokenizer, framed=model.template is None),
+        Encode(settings, model.tokenizer, model.engine, framed=model.template is None),
         Label(),
         Fit(settings),
     ]
@@ -84,6 +85,8 @@ def convert_records(records: Iterator[Any], shape: Shape, stages: Sequence[Stage
 def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progress | None = None) -> Receipt:
     """Convert one unit, publish its shards, its rejects and then its receipt.
 
+    Where the audit finds that the fast engine differs, the unit is begun again with `tokenizers`.
+
     Args:
         folder: the output folder.
         report: told of the progress.
@@ -93,6 +96,16 @@ def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progres
             not allow.
         OutputError: the output cannot be written.
     """
+    try:
+        return _run_unit(unit, plan, model, folder, report)
+    except EngineDifferenceError as difference:
+        slower = replace(model, engine=TokenizersEngine(model.tokenizer))
+        return _run_unit(unit, plan, slower, folder, report, differed=str(difference))
+
+
+def _run_unit(
+    unit: Unit, plan: Plan, model: Model, folder: Path, report: Progress | None, differed: str | None = None
+) -> Receipt:
     file = plan.inputs[unit.file]
     file.check_unchanged()
     stages = build_stages(plan.settings, model)
@@ -118,7 +131,7 @@ def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progres
         file.check_unchanged()
     counts.check(unit.name)
     write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
-    receipt = Receipt(unit.index, plan.fingerprint, counts, tuple(writer.shards))
+    receipt = Receipt(unit.index, plan.fingerprint, counts, tuple(writer.shards), model.engine.name, differed)
     receipt.save(folder, unit)
     return receipt
 
@@ -151,6 +164,7 @@ def _count(batch: pa.RecordBatch, read: int, rejects: Sequence[Reject], notes: C
         previews=len(inserted),
         previewed_tokens=int(np.sum(inserted.field("tokens").to_numpy(zero_copy_only=False))),
         whole_answers=int(np.count_nonzero(inserted.field("whole").to_numpy(zero_copy_only=False))),
+        audited=notes.pop("audited", 0),
         notes=notes,
         lengths=Counter(dict(zip(values.tolist(), rows.tolist(), strict=True))),
     )

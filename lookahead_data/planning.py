@@ -34,10 +34,11 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
         LookaheadError: an input, a setting, the tokenizer or the template cannot be used.
     """
     shape, warnings = recognize(files, settings)
-    model = load_model(settings, shape.kind)
+    size = sum(file.size for file in files)
+    model = load_model(settings, shape.kind, size=size)
     if model.template is not None and model.template.uses_date and not settings.template_date:
         settings = settings.replace(template_date=datetime.date.today().isoformat())
-        model = load_model(settings, shape.kind)
+        model = load_model(settings, shape.kind, size=size)
     digested = tuple(replace(file, sha256=_digest(file)) for file in files)
     template = {"name": model.template.name, "sha256": model.template.sha256} if model.template else None
     plan = Plan(

@@ -11,12 +11,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from helpers import TEMPLATES, conversation, supervised_runs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lookahead_data import columns
 from lookahead_data.config import Settings
+from lookahead_data.model.engines import TokenizersEngine
 from lookahead_data.model.load import Model
 from lookahead_data.model.template import BUILTIN, ChatTemplate, builtin_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
@@ -39,7 +42,7 @@ def convert_one(
 ) -> tuple[list[int], list[int]]:
     """The ids and labels of one conversation, through every stage."""
     chosen = Settings(mode="none").replace(**changes)
-    stages = build_stages(chosen, Model(tokenizer, template))
+    stages = build_stages(chosen, Model(tokenizer, template, TokenizersEngine(tokenizer)))
     records = iter([Record(0, None, 1, {"messages": messages})])
     (converted,) = convert_records(records, Shape("messages", "messages"), stages)
     assert not converted.rejects, converted.rejects
@@ -248,7 +251,8 @@ def test_odd_turns(
 
 def test_special_tokens_can_be_rejected(builtin: LoadedTokenizer) -> None:
     stages = build_stages(
-        Settings(mode="none", special_tokens="reject"), Model(builtin, template_for("chatml", builtin))
+        Settings(mode="none", special_tokens="reject"),
+        Model(builtin, template_for("chatml", builtin), TokenizersEngine(builtin)),
     )
     rows = [conversation("a", "b <|im_end|>"), conversation("a", "b")]
     records = iter([Record(at, None, 1, {"messages": row}) for at, row in enumerate(rows)])
@@ -346,11 +350,14 @@ def test_one_by_one_is_the_oracle_of_the_batch(messages: list[Message], builtin:
     from lookahead_data.stages.render import Render
 
     render = Render(Settings(mode="none"), builtin, template_for("think", builtin))
-    encode = Encode(Settings(mode="none"), builtin, framed=False)
+    encode = Encode(Settings(mode="none"), builtin, TokenizersEngine(builtin), framed=False)
     segments = render._segments(render.render(messages))
-    ids, flags = encode._encode_batch([segments])
+    batch = pa.RecordBatch.from_pydict(
+        {"row": [0], "segments": [segments]}, schema=columns.schema(["row", "segments"])
+    )
+    encoded = encode(batch).batch.to_pylist()[0]
     row = encode.encode_row(segments)
-    assert (ids[0], flags[0]) == (row.ids, row.supervised)
+    assert (encoded["input_ids"], encoded["supervised"]) == (row.ids, row.supervised)
 
 
 def test_the_think_template_is_noted_to_differ_from_inference(builtin: LoadedTokenizer) -> None:

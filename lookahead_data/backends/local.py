@@ -131,7 +131,9 @@ def _start_worker(plan: Plan, folder: Path, reports: SimpleQueue[_Report | None]
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     global _worker
-    _worker = (plan, load_model(plan.settings, str(plan.shape["kind"])), folder, reports)
+    size = sum(file.size for file in plan.inputs)
+    model = load_model(plan.settings, str(plan.shape["kind"]), size=size)
+    _worker = (plan, model, folder, reports)
 
 
 def _work(unit: Unit) -> Receipt:

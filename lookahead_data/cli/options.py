@@ -96,6 +96,7 @@ MODEL: tuple[Decorator[Any], ...] = (
     ),
     _choice("special_tokens", "Text of the corpus that looks like a special token."),
     _choice("supervise", "Which answers of a conversation count in the loss."),
+    _choice("engine", "What encodes; auto is gigatoken where it can be used, audited against tokenizers."),
     click.option(
         "--mask-preview/--no-mask-preview",
         "mask_preview",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lookahead_data.config import Settings
 from lookahead_data.errors import SettingsError, TemplateError
+from lookahead_data.model.engines import Engine, choose_engine
 from lookahead_data.model.template import BUILTIN, ChatTemplate, find_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -18,11 +19,13 @@ class Model:
     Attributes:
         tokenizer: the loaded tokenizer.
         template: the compiled chat template; None is plain concatenation.
+        engine: what encodes.
         warnings: for people.
     """
 
     tokenizer: LoadedTokenizer
     template: ChatTemplate | None
+    engine: Engine
     warnings: tuple[str, ...] = ()
 
 
@@ -36,11 +39,16 @@ def require_tokenizer(settings: Settings) -> LoadedTokenizer:
     return load_tokenizer(settings.tokenizer)
 
 
-def load_model(settings: Settings, shape: str) -> Model:
+SMALL = 4 << 20
+"""Bytes of input below which loading the fast engine takes longer than it saves."""
+
+
+def load_model(settings: Settings, shape: str, *, size: int = 0) -> Model:
     """Load tokenizer and template.
 
     Args:
         shape: the corpus's kind: text has no template, and conversations of several turns need one.
+        size: bytes of input; for little of it `--engine auto` does not load the fast engine.
 
     Raises:
         SettingsError, TokenizerError, TemplateError: as the name says.
@@ -52,8 +60,11 @@ def load_model(settings: Settings, shape: str) -> Model:
             f"{settings.end_token!r} (--end-token) is not a token of this tokenizer",
             where=tokenizer.name,
         )
+    # A tokenizer that treats the start of a text specially needs offsets, which only the truth gives.
+    small = settings.engine == "auto" and size < SMALL
+    engine = choose_engine("tokenizers" if tokenizer.sensitive or small else settings.engine, tokenizer)
     if shape == "text":
-        return Model(tokenizer, None, tuple(warnings))
+        return Model(tokenizer, None, engine, tuple(warnings))
     found = find_template(settings.chat_template, tokenizer.chat_template, tokenizer.name)
     if found is None and settings.chat_template == "auto":
         if shape in ("messages", "sharegpt"):
@@ -81,4 +92,4 @@ def load_model(settings: Settings, shape: str) -> Model:
             "without a chat template nothing ends the answer, since the tokenizer adds no end token; "
             "name one with --end-token to have the model learn where to stop"
         )
-    return Model(tokenizer, template, tuple(warnings))
+    return Model(tokenizer, template, engine, tuple(warnings))

@@ -99,6 +99,10 @@ class LoadedTokenizer:
         """The token ids of each text, encoded by itself."""
         return [encoding.ids for encoding in self.encode(texts, special=special, offsets=False)]
 
+    def to_json(self) -> str:
+        """The `tokenizer.json` that it was loaded from."""
+        return self._json
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
         return str(self._engine.decode(list(ids), skip_special_tokens=False))

@@ -36,6 +36,7 @@ class Counts:
         tokens, supervised_tokens: in the rows written.
         previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
             their previews; the answer tokens that these show; those that show the whole answer.
+        audited: rows encoded by `tokenizers` too, to hold a faster engine to it.
         notes: rows that are worth knowing of, by kind (see `NOTES`).
         lengths: how many of the rows written have how many tokens.
     """
@@ -50,6 +51,7 @@ class Counts:
     previews: int = 0
     previewed_tokens: int = 0
     whole_answers: int = 0
+    audited: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
 
@@ -123,6 +125,7 @@ class Receipt:
         counts: rows and tokens.
         shards: what was published, in order.
         engine: what encoded it.
+        engine_differed: the row on which the faster engine gave other ids, so that it was left.
     """
 
     unit: int
@@ -130,6 +133,7 @@ class Receipt:
     counts: Counts
     shards: tuple[Shard, ...]
     engine: str = "tokenizers"
+    engine_differed: str | None = None
 
     def save(self, folder: Path, unit: Unit) -> None:
         """Publish the receipt in the output folder."""
@@ -137,6 +141,7 @@ class Receipt:
             "unit": self.unit,
             "fingerprint": self.fingerprint,
             "engine": self.engine,
+            "engine_differed": self.engine_differed,
             "counts": self.counts.summary()
             | {"lengths": {str(k): v for k, v in sorted(self.counts.lengths.items())}},
             "shards": [asdict(shard) for shard in self.shards],
@@ -162,7 +167,9 @@ def load_receipt(folder: Path, unit: Unit, fingerprint: str) -> Receipt | None:
         shards = tuple(Shard(**shard) for shard in document["shards"])
         if any(sha256_of(folder / shard.path) != shard.sha256 for shard in shards):
             return None
-        return Receipt(unit.index, fingerprint, Counts(**counts), shards, document["engine"])
+        return Receipt(
+            unit.index, fingerprint, Counts(**counts), shards, document["engine"], document["engine_differed"]
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or not whole: the unit is converted again
 
@@ -202,6 +209,7 @@ class Manifest:
                     "start": unit.start,
                     "stop": unit.stop,
                     "engine": receipt.engine,
+                    "engine_differed": receipt.engine_differed,
                     **receipt.counts.summary(),
                 }
             )

@@ -9,21 +9,31 @@ a row is encoded whole, and the borders are found by character offsets.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lookahead_data.arrays import Ints, lists_of, offsets_of
 from lookahead_data.batches import Staged
-from lookahead_data.columns import COLUMNS, with_column
+from lookahead_data.columns import with_column
 from lookahead_data.config import Settings
+from lookahead_data.model.engines import Engine, Ids, TokenizersEngine
 from lookahead_data.model.tokenizer import LoadedTokenizer
 
 ANCHORS = ("\n", "a", "1", ".", "€")
 """Texts put before a piece of text so that its own start is not one; the first that fits is used."""
 
+AUDIT_EVERY = 251
+"""One row in so many is encoded by `tokenizers` too where a faster engine encodes."""
+
+Flags = npt.NDArray[np.bool_]
 Segment = dict[str, Any]
 Span = tuple[int, int]
 
@@ -46,66 +56,115 @@ class Tokens:
         return Tokens(self.ids + other.ids, self.supervised + other.supervised, self.spans + other.spans)
 
 
+class EngineDifferenceError(Exception):
+    """An audited row has other ids by the fast engine than by `tokenizers`."""
+
+
 class Encode:
     """Adds `input_ids` and `supervised`."""
 
     name = "encode"
     gives = ("input_ids", "supervised")
 
-    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, *, framed: bool) -> None:
+    def __init__(
+        self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine, *, framed: bool
+    ) -> None:
         """
         Args:
+            engine: what encodes.
             framed: put the post-processor's own tokens (BOS, EOS) around each row, as is right for
                 plain concatenation; a chat template writes them itself.
         """
-        self.needs = ("segments", "masked") if settings.mask_preview else ("segments",)
+        self.needs = ("row", "segments", "masked") if settings.mask_preview else ("row", "segments")
         self._tokenizer = tokenizer
-        self._prefix = list(tokenizer.prefix_ids) if framed else []
-        self._suffix = list(tokenizer.suffix_ids) if framed else []
+        self._engine = engine
+        self._truth = TokenizersEngine(tokenizer)
+        self._prefix = np.array(tokenizer.prefix_ids if framed else (), np.int32)
+        self._suffix = np.array(tokenizer.suffix_ids if framed else (), np.int32)
         self._real = settings.mode == "real"
         self._count = settings.preview_tokens
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
+        """
+        Raises:
+            EngineDifferenceError: the fast engine is not to be trusted with this text.
+        """
+        notes: Counter[str] = Counter()
+        if self._tokenizer.sensitive or "masked" in self.needs:
+            ids, supervised, offsets = self._encode_rows(batch)
+        else:
+            ids, supervised, offsets = self._encode_flat(batch.column("segments"))
+            if self._engine.name != self._truth.name:
+                notes["audited"] = self._audit(batch, ids, offsets)
+        if len(self._prefix) or len(self._suffix):
+            ids, supervised, offsets = self._framed(ids, supervised, offsets)
+        batch = with_column(batch, "input_ids", lists_of(offsets, pa.array(ids)))
+        batch = with_column(batch, "supervised", lists_of(offsets, pa.array(supervised)))
+        return Staged(batch, notes=notes)
+
+    def _encode_flat(self, segments: pa.ListArray) -> tuple[Ids, Flags, Ints]:
+        """All segments of all rows at once: ids, supervision, and where each row begins and ends."""
+        flat = segments.flatten()
+        texts = pc.struct_field(flat, "text")
+        special = pc.struct_field(flat, "special").to_numpy(zero_copy_only=False)
+        ids, offsets = self._encode_texts(texts, special)
+        flags = pc.struct_field(flat, "supervised").to_numpy(zero_copy_only=False)
+        return ids, np.repeat(flags, np.diff(offsets)), offsets[offsets_of(segments)]
+
+    def _encode_texts(self, texts: pa.LargeStringArray, special: Flags) -> tuple[Ids, Ints]:
+        if special.all():
+            return self._engine.encode(texts)
+        # In a few rows a message spells out a special token, which stays text.
+        plain, marked = np.flatnonzero(~special), np.flatnonzero(special)
+        ids, offsets = self._engine.encode(texts.take(pa.array(marked)))
+        as_text = self._tokenizer.encode_ids(texts.take(pa.array(plain)).to_pylist())
+        lists = pa.concat_arrays(
+            [lists_of(offsets, pa.array(ids)), pa.array(as_text, pa.list_(pa.int32()))]
+        ).take(pa.array(np.argsort(np.concatenate([marked, plain]))))
+        return lists.flatten().to_numpy(), offsets_of(lists)
+
+    def _audit(self, batch: pa.RecordBatch, ids: Ids, offsets: Ints) -> int:
+        """Encode a fixed sample of the rows by `tokenizers` too, and compare; gives their number."""
+        rows = batch.column("row").to_numpy()
+        sampled = np.flatnonzero(rows % AUDIT_EVERY == 0)
+        if not len(sampled):
+            return 0
+        segments = batch.column("segments").take(pa.array(sampled)).to_pylist()
+        for at, row in zip(sampled.tolist(), segments, strict=True):
+            if self.encode_row(row).ids != ids[offsets[at] : offsets[at + 1]].tolist():
+                raise EngineDifferenceError(f"row {rows[at]}")
+        return len(sampled)
+
+    def _framed(self, ids: Ids, supervised: Flags, offsets: Ints) -> tuple[Ids, Flags, Ints]:
+        """Every row with the post-processor's tokens around it; EOS is learned if the row's end is."""
+        before, behind = len(self._prefix), len(self._suffix)
+        rows = len(offsets) - 1
+        bounds = offsets + np.arange(rows + 1) * (before + behind)
+        places = np.arange(len(ids)) + np.repeat(
+            np.arange(rows) * (before + behind) + before, np.diff(offsets)
+        )
+        framed, flags = np.zeros(bounds[-1], np.int32), np.zeros(bounds[-1], bool)
+        framed[places], flags[places] = ids, supervised
+        heads = bounds[:-1, None] + np.arange(before)
+        tails = bounds[1:, None] - behind + np.arange(behind)
+        framed[heads], framed[tails] = self._prefix, self._suffix
+        filled = np.diff(offsets) > 0
+        last = np.zeros(rows, bool)
+        last[filled] = supervised[offsets[1:][filled] - 1]
+        flags[tails] = last[:, None]
+        return framed, flags, bounds
+
+    def _encode_rows(self, batch: pa.RecordBatch) -> tuple[Ids, Flags, Ints]:
+        """Row by row, by `tokenizers` and with offsets."""
         rows = batch.column("segments").to_pylist()
         masked = batch.column("masked").to_pylist() if "masked" in self.needs else [[]] * len(rows)
-        if self._tokenizer.sensitive or any(masked):
-            tokens = [
-                self._masked(self.encode_row(row), hidden) for row, hidden in zip(rows, masked, strict=True)
-            ]
-            ids = [row.ids for row in tokens]
-            supervised = [row.supervised for row in tokens]
-        else:
-            ids, supervised = self._encode_batch(rows)
-        if self._prefix or self._suffix:
-            supervised = [
-                [False] * len(self._prefix) + flags + [flags[-1] if flags else False] * len(self._suffix)
-                for flags in supervised
-            ]
-            ids = [self._prefix + row + self._suffix for row in ids]
-        batch = with_column(batch, "input_ids", pa.array(ids, COLUMNS["input_ids"].type))
-        return Staged(with_column(batch, "supervised", supervised))
-
-    def _encode_batch(self, rows: Sequence[Sequence[Segment]]) -> tuple[list[list[int]], list[list[bool]]]:
-        """All segments of all rows, those of one kind in one call."""
-        flat = [segment for row in rows for segment in row]
-        encoded: list[list[int]] = [[]] * len(flat)
-        for special in (True, False):
-            places = [at for at, segment in enumerate(flat) if segment["special"] is special]
-            found = self._tokenizer.encode_ids([flat[at]["text"] for at in places], special=special)
-            for at, found_ids in zip(places, found, strict=True):
-                encoded[at] = found_ids
-        pairs = iter(zip(flat, encoded, strict=True))
-        all_ids, all_flags = [], []
-        for row in rows:
-            ids: list[int] = []
-            flags: list[bool] = []
-            for _ in row:
-                segment, found_ids = next(pairs)
-                ids += found_ids
-                flags += [segment["supervised"]] * len(found_ids)
-            all_ids.append(ids)
-            all_flags.append(flags)
-        return all_ids, all_flags
+        tokens = [
+            self._masked(self.encode_row(row), hidden) for row, hidden in zip(rows, masked, strict=True)
+        ]
+        offsets = np.cumsum([0, *(len(row.ids) for row in tokens)], dtype=np.int64)
+        ids = np.fromiter(chain.from_iterable(row.ids for row in tokens), np.int32, offsets[-1])
+        flags = np.fromiter(chain.from_iterable(row.supervised for row in tokens), bool, offsets[-1])
+        return ids, flags, offsets
 
     def encode_row(self, segments: Sequence[Segment]) -> Tokens:
         """The tokens of one row, with the characters that each stands for."""
