@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
 from lookahead_data.columns import with_column
@@ -48,8 +49,6 @@ class Sieve:
     """Collects, row by row, which rows of a batch stay and why the others do not."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
-        self._rows = batch.column("row").to_pylist()
-        self._offsets = batch.column("offset").to_pylist()
         self._batch = batch
         self._dropped: set[int] = set()
         self.rejects: list[Reject] = []
@@ -61,13 +60,25 @@ class Sieve:
             return
         self._dropped.add(at)
         self.rejects.append(
-            Reject(self._rows[at], self._offsets[at], error.reason, error.message, excerpt, outcome)
+            Reject(
+                self._batch.column("row")[at].as_py(),
+                self._batch.column("offset")[at].as_py(),
+                error.reason,
+                error.message,
+                excerpt,
+                outcome,
+            )
         )
 
-    def staged(self, **columns: list[Any]) -> Staged:
-        """The batch with `columns` set (one value a row, rejected rows included), less the rejects."""
-        kept = [at for at in range(self._batch.num_rows) if at not in self._dropped]
-        batch = self._batch.take(pa.array(kept, pa.int64())) if self._dropped else self._batch
+    def staged(self, **columns: Any) -> Staged:
+        """The batch with `columns` set (one value a row, rejected rows included), less the rejects.
+
+        The values of a column are an Arrow array or a list.
+        """
+        batch = self._batch
         for name, values in columns.items():
-            batch = with_column(batch, name, [values[at] for at in kept])
+            batch = with_column(batch, name, values)
+        if self._dropped:
+            kept = np.setdiff1d(np.arange(batch.num_rows), list(self._dropped))
+            batch = batch.take(pa.array(kept))
         return Staged(batch, self.rejects, self.notes)

@@ -62,6 +62,13 @@ def mark_opaque(operation: str) -> None:
         recorder.opaque = operation
 
 
+def note_needle(needle: str) -> None:
+    """Note that a text is compared with a constant outside of the template."""
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.needles.add(needle)
+
+
 class Probe(Rope):
     """A rope that records what the template does to it."""
 

@@ -101,6 +101,7 @@ class Counts:
 NOTES: dict[str, str] = {
     "nul_in_text": "the text holds a NUL character (written \\u0000)",
     "preview_without_user_message": "no preview: no user message stands right before the answer, or the answer is empty",
+    "trace_differs": "rendered one by one, since the traced layout of their shape did not hold",
     "reasoning_before_answer": "the model learns to reason before the answer that is previewed",
     "template_rewrites_answer": "the template changes more of an answer than white space around it",
     "answer_without_preview": "an answer is learned that no prompt previews "

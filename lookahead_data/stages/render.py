@@ -10,21 +10,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lookahead_data.arrays import (
+    Ints,
+    interleaved,
+    large_strings,
+    lists_of,
+    offsets_of,
+    whole_array,
+)
 from lookahead_data.batches import Sieve, Staged
+from lookahead_data.columns import COLUMNS, SEGMENT
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError, TemplateError
-from lookahead_data.model.rope import Rope, concat, cut, pieces_of, plain
+from lookahead_data.model.rope import Piece, Rope, concat, cut, pieces_of, plain
 from lookahead_data.model.template import ChatTemplate, Message
 from lookahead_data.model.tokenizer import LoadedTokenizer
+from lookahead_data.model.trace import MARKS, WHITE_SPACE, note_needle, probe_for, recording
 
 SAMPLE = 8
 """Rows of each batch whose rendering is compared with plain Jinja's."""
 
 Span = tuple[int, int]
+Shape = tuple[tuple[str, bool], ...]
+"""What a conversation looks like: of each message its role, and whether it carries reasoning."""
+_Row = tuple[list[dict[str, Any]], list[dict[str, int]]]
 
 
 @dataclass(frozen=True)
@@ -52,29 +70,127 @@ class Render:
         self._settings = settings
         self._template = template
         self._special = tokenizer.special_pattern
+        self._spelled = tokenizer.special
+        self._guards = settings.special_tokens != "allow"
+        self._masks = settings.mask_preview
+        self._layouts: dict[Shape, SegmentLayout | None] = {}
         self._end = settings.end_token or ""
         self.gives = ("segments", "masked") if settings.mask_preview else ("segments",)
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
-        segments: list[list[dict[str, Any]]] = []
-        masked: list[list[dict[str, int]]] = []
-        previews = batch.column("previews").to_pylist()
-        for at, nullable in enumerate(batch.column("messages").to_pylist()):
+        if self._masks:
+            rows = self._render_rows(batch, np.arange(batch.num_rows), sieve)
+            return sieve.staged(
+                segments=[segments for segments, _ in rows], masked=[masked for _, masked in rows]
+            )
+        return sieve.staged(segments=self._render_batch(batch, sieve))
+
+    def _render_batch(self, batch: pa.RecordBatch, sieve: Sieve) -> pa.Array:
+        """The segments of all rows: those of one shape together, the others one by one."""
+        texts = _Texts(batch.column("messages"))
+        found: list[pa.Array] = []
+        places: list[Ints] = []
+        singly: list[Ints] = []
+        for shape, rows in texts.by_shape():
+            layout = self._layout(shape)
+            if layout is None:
+                singly.append(rows)
+                continue
+            regular = layout.regular(texts, rows)
+            singly.append(rows[~regular])
+            rows = rows[regular]
+            if not len(rows):
+                continue
+            segments = layout.segments(texts, rows)
+            if not self._as_expected(batch, rows[:SAMPLE], segments):
+                # The trace does not hold after all: all rows of the shape are rendered one by one.
+                self._layouts[shape] = None
+                singly.append(rows)
+                sieve.notes["trace_differs"] += len(rows)
+                continue
+            for note in layout.notes:
+                sieve.notes[note] += len(rows)
+            found.append(segments)
+            places.append(rows)
+        rest = np.sort(np.concatenate([*singly, np.zeros(0, np.int64)]).astype(np.int64))
+        rendered = [segments for segments, _ in self._render_rows(batch, rest, sieve)]
+        found.append(pa.array(rendered, COLUMNS["segments"].type))
+        places.append(rest)
+        order = np.argsort(np.concatenate(places))
+        return pa.concat_arrays(found).take(pa.array(order))
+
+    def _as_expected(self, batch: pa.RecordBatch, rows: Ints, segments: pa.Array) -> bool:
+        """Whether the first of the rows have the segments that rendering them one by one gives."""
+        ignored = Sieve(batch)
+        expected = [row for row, _ in self._render_rows(batch, rows, ignored)]
+        return not ignored.rejects and segments.slice(0, len(rows)).to_pylist() == expected
+
+    def _render_rows(self, batch: pa.RecordBatch, rows: Ints, sieve: Sieve) -> list[_Row]:
+        """Rows one by one: their segments, and what of them is masked."""
+        found: list[_Row] = []
+        chosen = batch.take(pa.array(rows)) if len(rows) < batch.num_rows else batch
+        previews = chosen.column("previews").to_pylist()
+        for at, nullable in enumerate(chosen.column("messages").to_pylist()):
             messages = [{k: v for k, v in message.items() if v is not None} for message in nullable]
-            row: list[dict[str, Any]] = []
-            hidden: list[dict[str, int]] = []
+            segments: list[dict[str, Any]] = []
+            masked: list[dict[str, int]] = []
             try:
                 rendered = self.render(messages, verify=at < SAMPLE)
-                row = self._segments(rendered)
-                hidden = self._masked(rendered, messages, previews[at])
+                segments = self._segments(rendered)
+                masked = self._masked(rendered, messages, previews[at])
                 sieve.notes.update(rendered.notes)
             except RowError as error:
-                sieve.reject(at, error, " ⏎ ".join(m["content"] for m in messages)[:200])
-            segments.append(row)
-            masked.append(hidden)
-        columns = {"segments": segments, "masked": masked}
-        return sieve.staged(**{name: columns[name] for name in self.gives})
+                sieve.reject(int(rows[at]), error, " ⏎ ".join(m["content"] for m in messages)[:200])
+            found.append((segments, masked))
+        return found
+
+    def _layout(self, shape: Shape) -> SegmentLayout | None:
+        """The layout of a shape of conversation, traced when it is first met; None if it has none."""
+        if shape not in self._layouts:
+            self._layouts[shape] = self._trace(shape)
+        return self._layouts[shape]
+
+    def _trace(self, shape: Shape) -> SegmentLayout | None:
+        messages: list[dict[str, str]] = []
+        for at, (role, reasons) in enumerate(shape):
+            message = {"role": role, "content": probe_for((at, "content"))}
+            if reasons:
+                message["reasoning_content"] = probe_for((at, "reasoning_content"))
+            messages.append(message)
+        with recording() as recorder:
+            try:
+                rendered = self.render(messages)
+            except RowError:
+                return None
+        pieces = [
+            ([piece for piece in pieces_of(part) if piece.text], supervised)
+            for part, supervised in self._cuts(rendered)
+        ]
+        if recorder.opaque is not None or self._may_form_special(rendered.text):
+            return None
+        for segment, _ in pieces:
+            for piece in segment:
+                whole = piece.slot is not None and piece.text == probe_for(piece.slot)
+                if not whole and (piece.slot is not None or any(mark in piece.text for mark in MARKS)):
+                    return None  # a text cut in two, or one whose origin was lost
+        needles = recorder.needles | (set(self._spelled) if self._guards else set())
+        return SegmentLayout(pieces, frozenset(needles), rendered.notes)
+
+    def _may_form_special(self, text: Rope) -> bool:
+        """Whether a special token could stand partly in the template's text and partly in a message's."""
+        pieces = pieces_of(text)
+        for left, right in pairwise(pieces):
+            if left.slot is not None and right.slot is not None:
+                return True
+            for token in self._spelled:
+                if any(
+                    (left.slot is None and left.text.endswith(token[:cut]))
+                    or (right.slot is None and right.text.startswith(token[cut:]))
+                    for cut in range(1, len(token))
+                ):
+                    return True
+        return False
 
     def render(self, messages: Sequence[Message], *, verify: bool = False) -> Rendered:
         """The conversation as text, with its supervised ranges.
@@ -152,6 +268,7 @@ class Render:
             # The generation prompt goes on, with a prefilled `<think>` say, where the row has the
             # message itself. If that begins with the same text, supervision starts behind it.
             rest = asked[common:]
+            note_needle(rest)
             return (first + len(rest), differs) if layout.text.startswith(rest, first) else (first, True)
         if common < len(asked):
             if before.endswith(asked):
@@ -243,14 +360,20 @@ class Render:
 
     def _segments(self, rendered: Rendered) -> list[dict[str, Any]]:
         """Cut the row at the borders of supervision, and where special tokens need care."""
-        segments: list[dict[str, Any]] = []
+        return [
+            {"text": part, "supervised": supervised, "special": special}
+            for piece, supervised in self._cuts(rendered)
+            for part, special in self._guarded(piece)
+        ]
+
+    def _cuts(self, rendered: Rendered) -> Iterator[tuple[Rope, bool]]:
+        """The row's pieces that are not empty, each wholly supervised or wholly context."""
         at = 0
-        for start, end in [*rendered.spans, (len(rendered.text), len(rendered.text))]:
+        for start, end in [*rendered.spans, (len(plain(rendered.text)), len(plain(rendered.text)))]:
             for low, high, supervised in ((at, start, False), (start, end, True)):
-                for part, special in self._guarded(cut(rendered.text, low, high)):
-                    segments.append({"text": part, "supervised": supervised, "special": special})
+                if low < high:
+                    yield cut(rendered.text, low, high), supervised
             at = end
-        return segments
 
     def _guarded(self, text: Rope) -> list[tuple[str, bool]]:
         """The text in parts, each with whether special tokens written in it are meant as such.
@@ -305,6 +428,93 @@ class Render:
             if layout.text.startswith(phrase, start):
                 spans.append({"start": start, "end": start + len(phrase)})
         return spans
+
+
+class _Texts:
+    """The texts of a batch of conversations, by message and field."""
+
+    def __init__(self, messages: pa.ListArray) -> None:
+        flat = messages.flatten()
+        self.starts = offsets_of(messages)
+        self.roles = pc.struct_field(flat, "role")
+        self.fields = {name: pc.struct_field(flat, name) for name in ("content", "reasoning_content")}
+
+    def by_shape(self) -> Iterator[tuple[Shape, Ints]]:
+        """Each shape of conversation with the places of its rows."""
+        if len(self.starts) < 2:
+            return
+        roles = self.roles.dictionary_encode()
+        names = roles.dictionary.to_pylist()
+        reasons = self.fields["reasoning_content"].is_valid().to_numpy(zero_copy_only=False)
+        codes = roles.indices.to_numpy().astype(np.uint8) * 2 + reasons
+        # A shape is a word whose letters are messages: Arrow then counts the distinct words.
+        words = large_strings(self.starts, codes.astype(np.uint8)).dictionary_encode()
+        found = words.indices.to_numpy()
+        for at, word in enumerate(words.dictionary.to_pylist()):
+            yield (
+                tuple((names[ord(letter) // 2], bool(ord(letter) % 2)) for letter in word),
+                np.flatnonzero(found == at),
+            )
+
+    def take(self, slot: tuple[int, str], rows: Ints) -> pa.LargeStringArray:
+        """One field of one message of the given rows."""
+        at, name = slot
+        return self.fields[name].take(pa.array(self.starts[rows] + at))
+
+
+@dataclass(frozen=True)
+class SegmentLayout:
+    """How every regular conversation of one shape is rendered (see `model.trace`).
+
+    Attributes:
+        pieces: of each segment its literals and slots, and whether it is supervised.
+        needles: a conversation with one of these in a text is not regular.
+        notes: as of `Rendered`.
+    """
+
+    pieces: list[tuple[list[Piece], bool]]
+    needles: frozenset[str]
+    notes: tuple[str, ...]
+
+    def regular(self, texts: _Texts, rows: Ints) -> npt.NDArray[np.bool_]:
+        """Which rows are regular: their texts are not blank, and hold no needle."""
+        found = np.ones(len(rows), bool)
+        for slot in {piece.slot for segment, _ in self.pieces for piece in segment if piece.slot}:
+            series = pl.Series(texts.take(slot, rows))
+            found &= (series.str.strip_chars(WHITE_SPACE).str.len_bytes() > 0).to_numpy()
+            if self.needles:
+                found &= ~series.str.contains_any(sorted(self.needles)).to_numpy()
+        return found
+
+    def segments(self, texts: _Texts, rows: Ints) -> pa.Array:
+        """The column `segments` of the given rows, which are regular."""
+        columns = [
+            pc.binary_join_element_wise(
+                *(self._part(piece, texts, rows) for piece in segment), pa.scalar("", pa.large_string())
+            )
+            if any(piece.slot for piece in segment)
+            else pa.array([segment[0].text] * len(rows), pa.large_string())
+            for segment, _ in self.pieces
+        ]
+        count = len(columns)
+        flags = np.tile([supervised for _, supervised in self.pieces], len(rows))
+        structs = pa.StructArray.from_arrays(
+            [interleaved(columns), pa.array(flags), pa.array(np.ones(count * len(rows), bool))],
+            fields=list(SEGMENT),
+        )
+        return lists_of(np.arange(len(rows) + 1) * count, structs)
+
+    def _part(self, piece: Piece, texts: _Texts, rows: Ints) -> Any:
+        if piece.slot is None:
+            return pa.scalar(piece.text, pa.large_string())
+        column = texts.take(piece.slot, rows)
+        if not piece.stripping:
+            return column
+        series = pl.Series(column)
+        for name, chars in piece.stripping:
+            strip = series.str.strip_chars_start if name == "lstrip" else series.str.strip_chars_end
+            series = strip(WHITE_SPACE if chars is None else chars)
+        return whole_array(series.to_arrow()).cast(pa.large_string())
 
 
 class _Layout:
