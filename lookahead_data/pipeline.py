@@ -47,7 +47,7 @@ class Stage(columns.Stage, Protocol):
 def build_stages(settings: Settings, model: Model) -> list[Stage]:
     """The stages from conversations to labelled rows, checked to fit each other."""
     stages: list[Stage] = [
-        Preview(settings, model.tokenizer),
+        Preview(settings, model.tokenizer, model.engine),
         Render(settings, model.tokenizer, model.template),
         Encode(settings, model.tokenizer, model.engine, framed=model.template is None),
         Label(),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 import lookahead_data as la
 from lookahead_data.config import CONNECTOR, PHRASE
 from lookahead_data.errors import OutputError, SettingsError
+from lookahead_data.model.engines import TokenizersEngine, choose_engine
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
-from lookahead_data.stages.preview import answer_heads, preview_turns
+from lookahead_data.stages.preview import Heads, answer_heads, heads_of, preview_turns
 
 ANSWERS = st.text(
     st.one_of(st.sampled_from(list("ab 12é👩‍👧́\n▁'")), st.characters(codec="utf-8", exclude_characters="\0")),
@@ -243,3 +245,49 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="one of the inputs"):
         la.preview(source, source, mode="virtual", overwrite=True)
     assert not (tmp_path / "out.jsonl").exists()
+
+
+LONG = st.lists(
+    st.sampled_from([*"ab 1é漢👩‍\n\t'", " word", " another", "<|im_end|>", "e\u0301", "!!"]), max_size=120
+)
+
+
+@PROPERTY
+@given(answers=st.lists(LONG.map("".join), max_size=5), count=st.integers(1, 9))
+def test_many_heads_at_once_are_what_they_are_one_by_one(
+    answers: list[str], count: int, any_tokenizer: LoadedTokenizer
+) -> None:
+    engine = TokenizersEngine(any_tokenizer)
+    array = pa.array(["before", *answers], pa.large_string()).slice(1)
+    heads = heads_of(array, any_tokenizer, engine, count)
+    expected = Heads.of(answer_heads(answers, any_tokenizer, count))
+    assert heads.texts.to_pylist() == expected.texts.to_pylist()
+    assert heads.tokens.tolist() == expected.tokens.tolist()
+    assert heads.whole.tolist() == expected.whole.tolist()
+
+
+def test_real_heads_at_once(shared: Path) -> None:
+    rows = read_jsonl(shared / "data" / "gsm8k_test.jsonl")
+    answers = [row["answer"] for row in rows] + [row["question"] * 3 for row in rows]
+    for name in ("llama3_1", "qwen3"):
+        tokenizer = load_tokenizer(str(shared / "tokenizers" / name))
+        for count in (1, 6, 40):
+            for engine in (TokenizersEngine(tokenizer), choose_engine("auto", tokenizer)):
+                heads = heads_of(pa.array(answers, pa.large_string()), tokenizer, engine, count)
+                expected = Heads.of(answer_heads(answers, tokenizer, count))
+                assert heads.texts.equals(expected.texts)
+                assert np.array_equal(heads.tokens, expected.tokens)
+                assert np.array_equal(heads.whole, expected.whole)
+
+
+def test_only_the_head_of_a_long_answer_is_encoded(builtin: LoadedTokenizer) -> None:
+    class Counting(TokenizersEngine):
+        size = 0
+
+        def encode(self, texts: pa.LargeStringArray) -> Any:
+            self.size += sum(map(len, texts.to_pylist()))
+            return super().encode(texts)
+
+    engine = Counting(builtin)
+    heads_of(pa.array(["many words in a long answer " * 1000], pa.large_string()), builtin, engine, 6)
+    assert 0 < engine.size < 200

@@ -156,6 +156,7 @@ def test_what_cannot_tell_them_apart_is_not(builtin: LoadedTokenizer) -> None:
 
 
 def test_polars_strips_what_python_strips() -> None:
+    assert "".join(chr(code) for code in range(0x110000) if chr(code).isspace()) == WHITE_SPACE
     assert len(WHITE_SPACE) == 29
     assert (WHITE_SPACE + "x" + WHITE_SPACE).strip() == "x"
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lookahead_data.errors import OutputError
@@ -33,8 +33,6 @@ ONE_THREAD = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",
 }
-
-_Report = tuple[int, int, int]
 
 
 def default_workers() -> int:
@@ -72,12 +70,12 @@ def _run_in_workers(
 ) -> Iterator[Receipt]:
     # Forking a process that runs threads (Polars, Arrow and rayon do) can deadlock: start afresh.
     context = multiprocessing.get_context("spawn")
-    reports: SimpleQueue[_Report | None] = context.SimpleQueue()
-    listening = threading.Thread(target=_relay, args=(reports, report), daemon=True)
+    # A bare pipe: a queue has a lock, and a worker that is killed while it holds it locks out the rest.
+    # Reports are far smaller than what a pipe takes at once, so those of several workers never mix.
+    reader, writer = context.Pipe(duplex=False)
+    listening = threading.Thread(target=_relay, args=(reader, report), daemon=True)
     with _environment(ONE_THREAD):
-        pool = ProcessPoolExecutor(
-            count, context, initializer=_start_worker, initargs=(plan, folder, reports)
-        )
+        pool = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(plan, folder, writer))
         listening.start()
         try:
             waiting = {pool.submit(_work, unit): unit for unit in units}
@@ -98,13 +96,15 @@ def _run_in_workers(
             raise
         finally:
             pool.shutdown(cancel_futures=True)
-            reports.put(None)
+            writer.close()  # the last one: the listener then finds the end
             listening.join()
 
 
-def _relay(reports: SimpleQueue[_Report | None], report: Progress) -> None:
-    while (progress := reports.get()) is not None:
-        report(*progress)
+def _relay(reader: Connection, report: Progress) -> None:
+    with contextlib.suppress(EOFError):
+        while True:
+            rows, tokens, size = reader.recv()
+            report(rows, tokens, size)
 
 
 def _kill(pool: ProcessPoolExecutor) -> None:
@@ -124,19 +124,19 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-_worker: tuple[Plan, Model, Path, SimpleQueue[_Report | None]] | None = None
+_worker: tuple[Plan, Model, Path, Connection] | None = None
 
 
-def _start_worker(plan: Plan, folder: Path, reports: SimpleQueue[_Report | None]) -> None:
+def _start_worker(plan: Plan, folder: Path, writer: Connection) -> None:
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     global _worker
     size = sum(file.size for file in plan.inputs)
     model = load_model(plan.settings, str(plan.shape["kind"]), size=size)
-    _worker = (plan, model, folder, reports)
+    _worker = (plan, model, folder, writer)
 
 
 def _work(unit: Unit) -> Receipt:
     assert _worker is not None
-    plan, model, folder, reports = _worker
-    return run_unit(unit, plan, model, folder, lambda *progress: reports.put(progress))
+    plan, model, folder, writer = _worker
+    return run_unit(unit, plan, model, folder, lambda *progress: writer.send(progress))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tokenizers
 from tokenizers import Encoding, Tokenizer
 
@@ -74,6 +76,37 @@ class LoadedTokenizer:
             before.get(token, "") + re.escape(token) + behind.get(token, "") for token in self.special
         ]
         return re.compile("|".join(patterns)) if patterns else None
+
+    @functools.cached_property
+    def byte_lengths(self) -> npt.NDArray[np.int64] | None:
+        """For each id the number of UTF-8 bytes that it stands for, shape (vocab_size,); None where
+        that is not fixed, as it is for a byte-level BPE alone, whose tokens spell bytes as letters."""
+        document = json.loads(self._json)
+        byte_level = (document.get("decoder") or {}).get("type") == "ByteLevel"
+        if not byte_level or document["model"].get("type") != "BPE" or self.sensitive:
+            return None
+        lengths = np.zeros(self.vocab_size, np.int64)
+        for token, place in self._engine.get_vocab(with_added_tokens=False).items():
+            lengths[place] = len(token)
+        for place, added in self._engine.get_added_tokens_decoder().items():
+            lengths[place] = len(added.content.encode())
+        return lengths
+
+    @functools.cached_property
+    def normalizes(self) -> str | None:
+        """The kind of its normalizer, or None if it has none."""
+        normalizer = json.loads(self._json).get("normalizer")
+        return str(normalizer["type"]) if normalizer else None
+
+    @functools.cached_property
+    def splits_words(self) -> bool:
+        """Whether it never joins a word to the space behind it, so that a text may be cut there."""
+        splitter = self._engine.pre_tokenizer
+        if splitter is None:
+            return False
+        text = "Let us go then you AND I what's up Doc"
+        starts = {start for _, (start, _) in splitter.pre_tokenize_str(text)}
+        return all(at in starts or at + 1 in starts for at, letter in enumerate(text) if letter == " ")
 
     @functools.cached_property
     def _text_engine(self) -> Tokenizer:

@@ -12,15 +12,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from tokenizers import Encoding
 
+from lookahead_data.arrays import Ints, lists_of, offsets_of, put, substrings, utf8_parts
 from lookahead_data.batches import Sieve, Staged
+from lookahead_data.columns import COLUMNS, MESSAGE, PREVIEW
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
+from lookahead_data.model.engines import Engine
 from lookahead_data.model.tokenizer import LoadedTokenizer
+from lookahead_data.model.trace import WHITE_SPACE
 
 Conversation = list[dict[str, str]]
+
+ENOUGH = 12
+"""Bytes of an answer that are encoded for each token of the preview; few tokens have more."""
+WINDOW = 64
+"""Bytes in which a place to cut a long answer is looked for."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,88 @@ def _covered(answer: str, encoding: Encoding, count: int, sensitive: bool) -> in
     return end
 
 
+@dataclass(frozen=True)
+class Heads:
+    """The heads of many answers, as columns.
+
+    Attributes:
+        texts, tokens, whole: see `Head`; each of shape (answers,).
+    """
+
+    texts: pa.LargeStringArray
+    tokens: Ints
+    whole: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, heads: Sequence[Head]) -> Heads:
+        return cls(
+            pa.array([head.text for head in heads], pa.large_string()),
+            np.array([head.tokens for head in heads], np.int64),
+            np.array([head.whole for head in heads], bool),
+        )
+
+
+def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: Engine, count: int) -> Heads:
+    """What `answer_heads` gives with `cut="char"`, for many answers at once.
+
+    Only the head of a long answer is encoded, up to a place where a word ends, which no token
+    crosses. The bytes that the first tokens stand for are the text, up to the end of the character.
+    Answers for which this is not sure to be right go to `answer_heads`.
+    """
+    lengths = tokenizer.byte_lengths
+    if lengths is None or not tokenizer.splits_words or tokenizer.normalizes not in (None, "NFC"):
+        return Heads.of(answer_heads(answers.to_pylist(), tokenizer, count))
+    bounds, raw = utf8_parts(answers)
+    sizes = np.diff(bounds)
+    cuts = _safe_cuts(bounds, raw, ENOUGH * count + WINDOW)
+    heads = answers if np.array_equal(cuts, sizes) else substrings(answers, cuts)
+    ids, offsets = engine.encode(heads)
+    found = np.diff(offsets)
+    spelled = np.concatenate([[0], np.cumsum(lengths[ids])])
+    tokens = np.minimum(found, count)
+    ends = spelled[offsets[:-1] + tokens] - spelled[offsets[:-1]]
+    sure = spelled[offsets[1:]] - spelled[offsets[:-1]] == cuts
+    sure &= (cuts == sizes) | (found > count)
+    series = pl.Series(heads)
+    if tokenizer.normalizes:
+        sure &= (series.str.normalize("NFC") == series).to_numpy()
+    if tokenizer.special:
+        sure &= ~series.str.contains_any(list(tokenizer.special)).to_numpy()
+    whole = (found <= count) & sure
+    ends = np.where(whole, sizes, ends)
+    for _ in range(3):  # a character has at most three bytes behind its first
+        places = np.minimum(bounds[:-1] + ends, max(len(raw) - 1, 0))
+        inside = (ends < sizes) & ((raw[places] & 0xC0) == 0x80) if len(raw) else np.zeros(len(ends), bool)
+        ends = ends + inside
+    texts = substrings(answers, np.where(sure, ends, 0))
+    unsure = np.flatnonzero(~sure)
+    if len(unsure):
+        slow = Heads.of(answer_heads(answers.take(pa.array(unsure)).to_pylist(), tokenizer, count))
+        texts = put(texts, unsure, slow.texts)
+        tokens[unsure], whole[unsure] = slow.tokens, slow.whole
+    return Heads(texts, tokens, whole)
+
+
+def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], limit: int) -> Ints:
+    """How many bytes of each text to encode: all, or up to a space between two ASCII letters.
+
+    The space is the last one within `WINDOW` bytes before `limit`.
+    """
+    sizes = np.diff(bounds)
+    cuts = sizes.copy()
+    long = np.flatnonzero(sizes > limit + 1)
+    if not len(long):
+        return cuts
+    places = (bounds[:-1][long] + limit)[:, None] + np.arange(-WINDOW - 1, 1)
+    window = raw[places]
+    letters = ((window | 0x20) >= ord("a")) & ((window | 0x20) <= ord("z"))
+    fits = (window[:, 1:-1] == ord(" ")) & letters[:, :-2] & letters[:, 2:]
+    last = WINDOW - 1 - np.argmax(fits[:, ::-1], axis=1)
+    some = fits.any(axis=1)
+    cuts[long[some]] = limit - WINDOW + last[some]
+    return cuts
+
+
 class Preview:
     """Inserts the previews into `messages`."""
 
@@ -87,51 +182,133 @@ class Preview:
     needs = ("messages",)
     gives = ("messages", "previews")
 
-    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer) -> None:
+    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine) -> None:
         self._settings = settings
         self._tokenizer = tokenizer
+        self._engine = engine
         self._phrase_tokens = len(tokenizer.encode_ids([settings.phrase])[0])
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
-        conversations: list[Conversation] = [
-            [{key: text for key, text in message.items() if text is not None} for message in messages]
-            for messages in batch.column("messages").to_pylist()
-        ]
-        turns = [preview_turns(messages, self._settings.preview_turns) for messages in conversations]
-        heads = iter(self._heads(conversations, turns))
-        previews: list[list[dict[str, Any]]] = []
-        for at, (messages, chosen) in enumerate(zip(conversations, turns, strict=True)):
-            inserted: list[dict[str, Any]] = []
-            if not chosen and self._settings.mode != "none":
-                sieve.notes["preview_without_user_message"] += 1
-            for turn in chosen:
-                try:
-                    text = insert(messages, turn, next(heads), self._settings, sieve.notes)
-                except RowError as error:
-                    sieve.reject(at, error, messages[turn]["content"][:200])
-                    continue
-                if text is not None:
-                    inserted.append(text)
-            if self._settings.mode != "none" and any(
-                messages[turn].get("reasoning_content") for turn in chosen
-            ):
-                sieve.notes["reasoning_before_answer"] += 1
-            answers = sum(message["role"] == "assistant" for message in messages)
-            if self._settings.supervise == "all" and answers > len(chosen) and self._settings.mode != "none":
-                sieve.notes["answer_without_preview"] += 1
-            previews.append(inserted)
-        return sieve.staged(messages=conversations, previews=previews)
+        if self._settings.mode == "none":
+            nothing = pa.array([[]] * batch.num_rows, COLUMNS["previews"].type)
+            return sieve.staged(previews=nothing)
+        talk = _Talk(batch.column("messages"))
+        turns = talk.chosen(self._settings.preview_turns)
+        heads = self._heads(talk.contents.take(pa.array(turns)))
+        rows = talk.rows[turns]
+        if self._settings.short_answer != "keep":
+            self._sort_out_short(rows, heads, sieve)
+            shown = np.flatnonzero(~heads.whole)
+            turns, rows = turns[shown], rows[shown]
+            heads = Heads(heads.texts.take(pa.array(shown)), heads.tokens[shown], heads.whole[shown])
+        self._take_notes(talk, turns, sieve)
+        connector = pa.scalar(self._settings.connector, pa.large_string())
+        texts = pc.binary_join_element_wise(connector, heads.texts, pa.scalar("", pa.large_string()))
+        contents = put(talk.contents, turns - 1, _joined(talk.contents.take(pa.array(turns - 1)), texts))
+        if self._settings.mode == "virtual":
+            phrase = pa.scalar(self._settings.phrase, pa.large_string())
+            contents = put(contents, turns, _joined(phrase, talk.contents.take(pa.array(turns))))
+        previews = pa.StructArray.from_arrays(
+            [
+                pa.array(turns - 1 - talk.starts[rows], pa.int32()),
+                texts,
+                pa.array(heads.tokens, pa.int32()),
+                pa.array(heads.whole),
+            ],
+            fields=list(PREVIEW),
+        )
+        counts = np.bincount(rows, minlength=batch.num_rows)
+        return sieve.staged(
+            messages=talk.with_contents(contents),
+            previews=lists_of(np.concatenate([[0], np.cumsum(counts)]), previews),
+        )
 
-    def _heads(self, conversations: list[Conversation], turns: list[list[int]]) -> list[Head]:
-        answers = [
-            messages[turn]["content"]
-            for messages, chosen in zip(conversations, turns, strict=True)
-            for turn in chosen
-        ]
-        if self._settings.mode != "real":
-            return [Head(self._settings.phrase, self._phrase_tokens, False)] * len(answers)
-        return answer_heads(answers, self._tokenizer, self._settings.preview_tokens, cut=self._settings.cut)
+    def _heads(self, answers: pa.LargeStringArray) -> Heads:
+        count = len(answers)
+        if self._settings.mode == "virtual":
+            return Heads(
+                pa.array([self._settings.phrase] * count, pa.large_string()),
+                np.full(count, self._phrase_tokens),
+                np.zeros(count, bool),
+            )
+        if self._settings.cut == "reference":
+            m = self._settings.preview_tokens
+            return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m, cut="reference"))
+        return heads_of(answers, self._tokenizer, self._engine, self._settings.preview_tokens)
+
+    def _sort_out_short(self, rows: Ints, heads: Heads, sieve: Sieve) -> None:
+        for at in np.flatnonzero(heads.whole).tolist():
+            if self._settings.short_answer == "skip":
+                sieve.notes["short_answer_skipped"] += 1
+            else:
+                error = short_answer(int(heads.tokens[at]), self._settings)
+                sieve.reject(int(rows[at]), error, heads.texts[at].as_py())
+
+    def _take_notes(self, talk: _Talk, turns: Ints, sieve: Sieve) -> None:
+        rows = len(talk.starts) - 1
+        answers = np.bincount(talk.rows[talk.answers], minlength=rows)
+        chosen = np.bincount(talk.rows[turns], minlength=rows)
+        reasons = talk.reasons & talk.answers
+        unseen = (answers > chosen) if self._settings.supervise == "all" else np.zeros(rows, bool)
+        sieve.notes["preview_without_user_message"] += int(np.count_nonzero(chosen == 0))
+        sieve.notes["answer_without_preview"] += int(np.count_nonzero(unseen))
+        sieve.notes["reasoning_before_answer"] += len(np.unique(talk.rows[reasons]))
+        for name in [name for name, count in sieve.notes.items() if not count]:
+            del sieve.notes[name]
+
+
+class _Talk:
+    """A batch of conversations, message by message.
+
+    Attributes:
+        starts: where each row's messages begin, and the end; shape (rows + 1,).
+        rows: the row of each message; this and all others of shape (messages,).
+        contents: the texts.
+        answers, reasons: whether a message is an assistant's, and whether it carries reasoning.
+    """
+
+    def __init__(self, messages: pa.ListArray) -> None:
+        flat = messages.flatten()
+        self.starts = offsets_of(messages)
+        self.rows = np.repeat(np.arange(len(messages)), np.diff(self.starts))
+        self._roles = pc.struct_field(flat, "role")
+        self._reasoning = pc.struct_field(flat, "reasoning_content")
+        self.contents = pc.struct_field(flat, "content")
+        self.answers = pc.equal(self._roles, "assistant").to_numpy(zero_copy_only=False)
+        self.reasons = self._reasoning.is_valid().to_numpy(zero_copy_only=False)
+
+    def chosen(self, which: str) -> Ints:
+        """The places of the messages that get a preview (see `preview_turns`)."""
+        answers = np.flatnonzero(self.answers)
+        rows = self.rows[answers]
+        if which != "all":
+            border = rows[1:] != rows[:-1]
+            ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
+            answers = answers[ends[: len(answers)]]
+        questions = pc.equal(self._roles, "user").to_numpy(zero_copy_only=False)
+        said = (
+            pl.Series(self.contents.take(pa.array(answers))).str.strip_chars(WHITE_SPACE).str.len_bytes() > 0
+        )
+        asked = (answers > self.starts[self.rows[answers]]) & questions[np.maximum(answers - 1, 0)]
+        chosen: Ints = answers[asked & said.to_numpy()].astype(np.int64)
+        return chosen
+
+    def with_contents(self, contents: pa.LargeStringArray) -> pa.ListArray:
+        """The conversations with other contents."""
+        structs = pa.StructArray.from_arrays([self._roles, contents, self._reasoning], fields=list(MESSAGE))
+        return lists_of(self.starts, structs)
+
+
+def _joined(*parts: Any) -> pa.LargeStringArray:
+    return pc.binary_join_element_wise(*parts, pa.scalar("", pa.large_string()))
+
+
+def short_answer(tokens: int, settings: Settings) -> RowError:
+    """Why a row with a short answer is dropped, where such rows are."""
+    return RowError(
+        "short_answer", f"the answer has {tokens} tokens, and {settings.preview_tokens} are previewed"
+    )
 
 
 def preview_turns(messages: Sequence[Any], which: str) -> list[int]:
@@ -162,10 +339,7 @@ def insert(
         return None
     if head.whole:
         if settings.short_answer == "drop":
-            raise RowError(
-                "short_answer",
-                f"the answer has {head.tokens} tokens, and {settings.preview_tokens} are previewed",
-            )
+            raise short_answer(head.tokens, settings)
         if settings.short_answer == "skip":
             notes["short_answer_skipped"] += 1
             return None
