@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,9 @@ from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
 from lookahead_data.sink.quarantine import write_rejected
 from lookahead_data.sink.shards import ShardWriter
-from lookahead_data.source import readers
-from lookahead_data.source.conversations import Shape, converse
+from lookahead_data.source import blocks, readers
+from lookahead_data.source.conversations import BATCH_BYTES, Shape, converse
+from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import Split
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
 from lookahead_data.stages.fit import Fit, supervised_tokens
@@ -67,9 +68,9 @@ class Converted:
     size: int
 
 
-def convert_records(records: Iterator[Any], shape: Shape, stages: Sequence[Stage]) -> Iterator[Converted]:
-    """Run records through the stages, batch by batch."""
-    for staged, size in converse(records, shape):
+def run_stages(batches: Iterator[tuple[Staged, int]], stages: Sequence[Stage]) -> Iterator[Converted]:
+    """Run batches of conversations, each with its bytes of input, through the stages."""
+    for staged, size in batches:
         read = staged.batch.num_rows + len(staged.rejects)
         rejects = list(staged.rejects)
         notes = Counter(staged.notes)
@@ -111,7 +112,7 @@ def _run_unit(
     stages = build_stages(plan.settings, model)
     part = Split(unit.start, unit.stop, unit.first_row, unit.size)
     shape = Shape(**plan.shape)  # type: ignore[arg-type]
-    records = readers.read(file, part, max_line_size=plan.settings.max_line_size, names=shape.all_fields)
+    batches = _conversations(file, part, shape, plan.settings)
     counts = Counts()
     rejects: list[Reject] = []
     # The first unit writes a shard even without rows, so that the folder always has a schema.
@@ -121,7 +122,7 @@ def _run_unit(
         shard_size=plan.settings.shard_size,
         always=unit.index == 0,
     ) as writer:
-        for converted in convert_records(records, shape, stages):
+        for converted in run_stages(batches, stages):
             _refuse_overlength(converted.rejects, plan.settings, file)
             writer.write(converted.batch)
             rejects += converted.rejects
@@ -134,6 +135,16 @@ def _run_unit(
     receipt = Receipt(unit.index, plan.fingerprint, counts, tuple(writer.shards), model.engine.name, differed)
     receipt.save(folder, unit)
     return receipt
+
+
+def _conversations(
+    file: InputFile, part: Split, shape: Shape, settings: Settings
+) -> Iterator[tuple[Staged, int]]:
+    limit = settings.max_line_size
+    if file.format == "jsonl" and blocks.handles(shape):
+        lines = (blocks.Block(*block) for block in jsonl.blocks(file, part, BATCH_BYTES, limit))
+        return blocks.conversations(lines, shape, limit)
+    return converse(readers.read(file, part, max_line_size=limit, names=shape.all_fields), shape)
 
 
 def _refuse_overlength(rejects: Sequence[Reject], settings: Settings, file: InputFile) -> None:

@@ -23,8 +23,8 @@ from lookahead_data.model.engines import TokenizersEngine
 from lookahead_data.model.load import Model
 from lookahead_data.model.template import BUILTIN, ChatTemplate, builtin_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
-from lookahead_data.pipeline import build_stages, convert_records
-from lookahead_data.source.conversations import Shape
+from lookahead_data.pipeline import build_stages, run_stages
+from lookahead_data.source.conversations import Shape, converse
 from lookahead_data.source.records import Record
 
 SOURCES = {name: builtin_template(name) for name in BUILTIN} | TEMPLATES
@@ -44,7 +44,7 @@ def convert_one(
     chosen = Settings(mode="none").replace(**changes)
     stages = build_stages(chosen, Model(tokenizer, template, TokenizersEngine(tokenizer)))
     records = iter([Record(0, None, 1, {"messages": messages})])
-    (converted,) = convert_records(records, Shape("messages", "messages"), stages)
+    (converted,) = run_stages(converse(records, Shape("messages", "messages")), stages)
     assert not converted.rejects, converted.rejects
     (row,) = converted.batch.select(["input_ids", "labels"]).to_pylist()
     return row["input_ids"], row["labels"]
@@ -256,7 +256,7 @@ def test_special_tokens_can_be_rejected(builtin: LoadedTokenizer) -> None:
     )
     rows = [conversation("a", "b <|im_end|>"), conversation("a", "b")]
     records = iter([Record(at, None, 1, {"messages": row}) for at, row in enumerate(rows)])
-    (converted,) = convert_records(records, Shape("messages", "messages"), stages)
+    (converted,) = run_stages(converse(records, Shape("messages", "messages")), stages)
     assert [reject.reason for reject in converted.rejects] == ["special_token_in_text"]
     assert converted.batch.column("row").to_pylist() == [1]
 

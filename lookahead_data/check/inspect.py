@@ -16,10 +16,11 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError
 from lookahead_data.model.load import load_model
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
-from lookahead_data.pipeline import build_stages, convert_records
+from lookahead_data.pipeline import build_stages, run_stages
 from lookahead_data.planning import recognize
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
 from lookahead_data.source import readers
+from lookahead_data.source.conversations import converse
 from lookahead_data.source.memory import Data, as_files, as_paths
 
 
@@ -97,7 +98,7 @@ def inspect(
         wanted = itertools.islice(records, start, start + rows)
         seen: list[SeenRow] = []
         rejects: list[Reject] = []
-        for converted in convert_records(wanted, shape, build_stages(chosen, model)):
+        for converted in run_stages(converse(wanted, shape), build_stages(chosen, model)):
             rejects += converted.rejects
             columns = converted.batch.select(["row", "input_ids", "labels", "previews"]).to_pylist()
             for row in columns:

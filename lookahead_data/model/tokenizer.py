@@ -54,6 +54,8 @@ class LoadedTokenizer:
     restarts: bool
     vocab_size: int
     warnings: tuple[str, ...]
+    _byte_level: bool
+    _normalizer: str | None
     _json: str
     _engine: Tokenizer
 
@@ -81,9 +83,7 @@ class LoadedTokenizer:
     def byte_lengths(self) -> npt.NDArray[np.int64] | None:
         """For each id the number of UTF-8 bytes that it stands for, shape (vocab_size,); None where
         that is not fixed, as it is for a byte-level BPE alone, whose tokens spell bytes as letters."""
-        document = json.loads(self._json)
-        byte_level = (document.get("decoder") or {}).get("type") == "ByteLevel"
-        if not byte_level or document["model"].get("type") != "BPE" or self.sensitive:
+        if not self._byte_level or self.sensitive:
             return None
         lengths = np.zeros(self.vocab_size, np.int64)
         for token, place in self._engine.get_vocab(with_added_tokens=False).items():
@@ -92,11 +92,10 @@ class LoadedTokenizer:
             lengths[place] = len(added.content.encode())
         return lengths
 
-    @functools.cached_property
+    @property
     def normalizes(self) -> str | None:
         """The kind of its normalizer, or None if it has none."""
-        normalizer = json.loads(self._json).get("normalizer")
-        return str(normalizer["type"]) if normalizer else None
+        return self._normalizer
 
     @functools.cached_property
     def splits_words(self) -> bool:
@@ -199,6 +198,9 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
         restarts=restarts,
         vocab_size=engine.get_vocab_size(with_added_tokens=True),
         warnings=tuple(warnings),
+        _byte_level=(document.get("decoder") or {}).get("type") == "ByteLevel"
+        and document["model"].get("type") == "BPE",
+        _normalizer=(document.get("normalizer") or {}).get("type"),
         _json=raw.decode("utf-8"),
         _engine=engine,
     )

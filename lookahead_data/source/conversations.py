@@ -285,16 +285,16 @@ def _check_encodable(text: str) -> None:
 
 def converse(records: Iterable[Record], shape: Shape) -> Iterator[tuple[Staged, int]]:
     """Batches of conversations, each with the bytes of input that it took."""
-    pending = _Pending()
+    pending = Pending()
     for record in records:
         pending.add(record, shape)
         if pending.rows >= BATCH_ROWS or pending.size >= BATCH_BYTES:
             yield pending.staged(), pending.size
-            pending = _Pending()
+            pending = Pending()
     yield pending.staged(), pending.size
 
 
-class _Pending:
+class Pending:
     """The rows of the batch that is being filled."""
 
     def __init__(self) -> None:

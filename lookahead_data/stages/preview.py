@@ -186,7 +186,8 @@ class Preview:
         self._settings = settings
         self._tokenizer = tokenizer
         self._engine = engine
-        self._phrase_tokens = len(tokenizer.encode_ids([settings.phrase])[0])
+        virtual = settings.mode == "virtual"
+        self._phrase_tokens = len(tokenizer.encode_ids([settings.phrase])[0]) if virtual else 0
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)

@@ -56,9 +56,7 @@ def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record
             line, size = _readline(stream, max_line_size)
             if not size:
                 return
-            if offset == 0:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            record = _record(line, size, row, offset, max_line_size)
+            record = record_of(line, size, row, offset, max_line_size)
             if record is not None:
                 yield record
             offset += size
@@ -77,7 +75,35 @@ def _readline(stream: BinaryIO, limit: int) -> tuple[bytes, int]:
     return line, size
 
 
-def _record(line: bytes, size: int, row: int, offset: int, limit: int) -> Record | None:
+def blocks(file: InputFile, part: Split, size: int, max_line_size: int) -> Iterator[tuple[bytes, int, int]]:
+    """The lines of a range in blocks of about `size` bytes: their bytes, byte offset and row number.
+
+    A block ends where a line does. Of a line over the limit only the start is given, at the end of a
+    block, and it is still longer than the limit.
+    """
+    with open_bytes(file) as stream:
+        if not file.compression:
+            stream.seek(part.start)
+        offset, row = part.start, part.first_row
+        while file.compression or offset < part.stop:
+            wanted = size if file.compression else min(size, part.stop - offset)
+            block = stream.read(wanted)
+            if not block:
+                return
+            rest = 0
+            if not block.endswith(b"\n"):
+                tail, tail_size = _readline(stream, max_line_size)
+                block += tail
+                rest = tail_size - len(tail)
+            yield block, offset, row
+            offset += len(block) + rest
+            row += block.count(b"\n") + bool(rest)
+
+
+def record_of(line: bytes, size: int, row: int, offset: int, limit: int) -> Record | None:
+    """The record of a line, or None for a blank one; `size` may be more than is given of a long line."""
+    if offset == 0:
+        line = line.removeprefix(codecs.BOM_UTF8)
     if not line.strip():
         return None
     try:
