@@ -8,6 +8,7 @@ names the job.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
@@ -132,9 +133,14 @@ class Plan:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """The versions of all that can change the output."""
+def versions() -> dict[str, str | None]:
+    """The versions of all that can change the output; None is not installed."""
+    try:
+        gigatoken = importlib.metadata.version("gigatoken")
+    except importlib.metadata.PackageNotFoundError:
+        gigatoken = None
     return {
+        "gigatoken": gigatoken,
         "lookahead_data": __version__,
         "python": ".".join(platform.python_version_tuple()[:2]),
         "pyarrow": pyarrow.__version__,
