@@ -14,34 +14,25 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lookahead_data.arrays import (
     Ints,
-    interleaved,
-    large_strings,
-    lists_of,
-    offsets_of,
-    whole_array,
 )
 from lookahead_data.batches import Sieve, Staged
-from lookahead_data.columns import COLUMNS, SEGMENT
+from lookahead_data.columns import COLUMNS
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError, TemplateError
-from lookahead_data.model.rope import Piece, Rope, concat, cut, pieces_of, plain
+from lookahead_data.model.places import Places, Span, common_start, literal_ranges, outside_tag
+from lookahead_data.model.rope import Rope, concat, cut, pieces_of, plain
+from lookahead_data.model.shapes import SegmentLayout, Shape, Texts
 from lookahead_data.model.template import ChatTemplate, Message
 from lookahead_data.model.tokenizer import LoadedTokenizer
-from lookahead_data.model.trace import MARKS, WHITE_SPACE, note_needle, probe_for, recording
+from lookahead_data.model.trace import MARKS, note_needle, probe_for, recording
 
 SAMPLE = 8
 """Rows of each batch whose rendering is compared with plain Jinja's."""
 
-Span = tuple[int, int]
-Shape = tuple[tuple[str, bool], ...]
-"""What a conversation looks like: of each message its role, and whether it carries reasoning."""
 _Row = tuple[list[dict[str, Any]], list[dict[str, int]]]
 
 
@@ -88,7 +79,7 @@ class Render:
 
     def _render_batch(self, batch: pa.RecordBatch, sieve: Sieve) -> pa.Array:
         """The segments of all rows: those of one shape together, the others one by one."""
-        texts = _Texts(batch.column("messages"))
+        texts = Texts(batch.column("messages"))
         found: list[pa.Array] = []
         places: list[Ints] = []
         singly: list[Ints] = []
@@ -211,7 +202,7 @@ class Render:
         answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
         if any(piece.generation for piece in pieces_of(full)):
             return Rendered(full, self._marked(full, answers), tuple(sorted(notes)))
-        layout = _Layout(full)
+        layout = Places(full)
         spans: list[Span] = []
         for turn in answers[-1:] if self._settings.supervise == "last" else answers:
             start, differs = self._start(layout, messages, turn)
@@ -245,7 +236,7 @@ class Render:
             spans[-1] = (spans[-1][0], at + len(self._end))
         return Rendered(concat(pieces), spans)
 
-    def _start(self, layout: _Layout, messages: Sequence[Message], turn: int) -> tuple[int, bool]:
+    def _start(self, layout: Places, messages: Sequence[Message], turn: int) -> tuple[int, bool]:
         """Where the model takes over at `turn`, and whether inference would look different there.
 
         The template's text before the answer is compared with the generation prompt, which is what
@@ -262,8 +253,8 @@ class Render:
         except RowError:
             return first, True
         differs = not layout.text.startswith(prompt)
-        asked = _Layout(prompt).literal_at_end()
-        common = _common(asked, before)
+        asked = Places(prompt).literal_at_end()
+        common = common_start(asked, before)
         if common == len(before) < len(asked):
             # The generation prompt goes on, with a prefilled `<think>` say, where the row has the
             # message itself. If that begins with the same text, supervision starts behind it.
@@ -273,7 +264,7 @@ class Render:
         if common < len(asked):
             if before.endswith(asked):
                 return first, differs
-            common = min(_outside_tag(asked, common), self._between_tokens(common, asked, before))
+            common = min(outside_tag(asked, common), self._between_tokens(common, asked, before))
         return first - len(before) + common, differs
 
     def _between_tokens(self, at: int, *texts: str) -> int:
@@ -293,7 +284,7 @@ class Render:
             return None
 
     def _stop(
-        self, layout: _Layout, alone: Rope | None, messages: Sequence[Message], turn: int
+        self, layout: Places, alone: Rope | None, messages: Sequence[Message], turn: int
     ) -> tuple[int, bool]:
         """Where the turn ends, and whether a special token ends it.
 
@@ -310,7 +301,7 @@ class Render:
         other = alone
         if turn == len(messages) - 1:
             other = self._followed(messages)
-        shared = _common(after, _Layout(other).literal_after(turn)) if other is not None else 0
+        shared = common_start(after, Places(other).literal_after(turn)) if other is not None else 0
         opening = layout.literal_at_start()
         ending = [span for span in tokens if span[1] <= shared]
         while ending and after[slice(*ending[-1])].strip() in opening:
@@ -385,7 +376,7 @@ class Render:
         found = self._tokens(whole)
         if not found or self._settings.special_tokens == "allow":
             return [(whole, True)] if whole else []
-        own = _literal_ranges(text)
+        own = literal_ranges(text)
         true = [span for span in found if any(a <= span[0] and span[1] <= b for a, b in own)]
         if len(true) == len(found):
             return [(whole, True)]
@@ -413,7 +404,7 @@ class Render:
         """Where in the row's text the previewed answers stand, or the phrases before them."""
         if not self._settings.mask_preview:
             return []
-        layout = _Layout(rendered.text)
+        layout = Places(rendered.text)
         spans = []
         for preview in previews:
             turn = preview["turn"] + 1
@@ -428,168 +419,6 @@ class Render:
             if layout.text.startswith(phrase, start):
                 spans.append({"start": start, "end": start + len(phrase)})
         return spans
-
-
-class _Texts:
-    """The texts of a batch of conversations, by message and field."""
-
-    def __init__(self, messages: pa.ListArray) -> None:
-        flat = messages.flatten()
-        self.starts = offsets_of(messages)
-        self.roles = pc.struct_field(flat, "role")
-        self.fields = {name: pc.struct_field(flat, name) for name in ("content", "reasoning_content")}
-
-    def by_shape(self) -> Iterator[tuple[Shape, Ints]]:
-        """Each shape of conversation with the places of its rows."""
-        if len(self.starts) < 2:
-            return
-        roles = self.roles.dictionary_encode()
-        names = roles.dictionary.to_pylist()
-        reasons = self.fields["reasoning_content"].is_valid().to_numpy(zero_copy_only=False)
-        codes = roles.indices.to_numpy().astype(np.uint8) * 2 + reasons
-        # A shape is a word whose letters are messages: Arrow then counts the distinct words.
-        words = large_strings(self.starts, codes.astype(np.uint8)).dictionary_encode()
-        found = words.indices.to_numpy()
-        for at, word in enumerate(words.dictionary.to_pylist()):
-            yield (
-                tuple((names[ord(letter) // 2], bool(ord(letter) % 2)) for letter in word),
-                np.flatnonzero(found == at),
-            )
-
-    def take(self, slot: tuple[int, str], rows: Ints) -> pa.LargeStringArray:
-        """One field of one message of the given rows."""
-        at, name = slot
-        return self.fields[name].take(pa.array(self.starts[rows] + at))
-
-
-@dataclass(frozen=True)
-class SegmentLayout:
-    """How every regular conversation of one shape is rendered (see `model.trace`).
-
-    Attributes:
-        pieces: of each segment its literals and slots, and whether it is supervised.
-        needles: a conversation with one of these in a text is not regular.
-        notes: as of `Rendered`.
-    """
-
-    pieces: list[tuple[list[Piece], bool]]
-    needles: frozenset[str]
-    notes: tuple[str, ...]
-
-    def regular(self, texts: _Texts, rows: Ints) -> npt.NDArray[np.bool_]:
-        """Which rows are regular: their texts are not blank, and hold no needle."""
-        found = np.ones(len(rows), bool)
-        for slot in {piece.slot for segment, _ in self.pieces for piece in segment if piece.slot}:
-            series = pl.Series(texts.take(slot, rows))
-            found &= (series.str.strip_chars(WHITE_SPACE).str.len_bytes() > 0).to_numpy()
-            if self.needles:
-                found &= ~series.str.contains_any(sorted(self.needles)).to_numpy()
-        return found
-
-    def segments(self, texts: _Texts, rows: Ints) -> pa.Array:
-        """The column `segments` of the given rows, which are regular."""
-        columns = [
-            pc.binary_join_element_wise(
-                *(self._part(piece, texts, rows) for piece in segment), pa.scalar("", pa.large_string())
-            )
-            if any(piece.slot for piece in segment)
-            else pa.array([segment[0].text] * len(rows), pa.large_string())
-            for segment, _ in self.pieces
-        ]
-        count = len(columns)
-        flags = np.tile([supervised for _, supervised in self.pieces], len(rows))
-        structs = pa.StructArray.from_arrays(
-            [interleaved(columns), pa.array(flags), pa.array(np.ones(count * len(rows), bool))],
-            fields=list(SEGMENT),
-        )
-        return lists_of(np.arange(len(rows) + 1) * count, structs)
-
-    def _part(self, piece: Piece, texts: _Texts, rows: Ints) -> Any:
-        if piece.slot is None:
-            return pa.scalar(piece.text, pa.large_string())
-        column = texts.take(piece.slot, rows)
-        if not piece.stripping:
-            return column
-        series = pl.Series(column)
-        for name, chars in piece.stripping:
-            strip = series.str.strip_chars_start if name == "lstrip" else series.str.strip_chars_end
-            series = strip(WHITE_SPACE if chars is None else chars)
-        return whole_array(series.to_arrow()).cast(pa.large_string())
-
-
-class _Layout:
-    """Where the messages stand in a rendered row."""
-
-    def __init__(self, rope: Rope) -> None:
-        self.pieces = pieces_of(rope)
-        self.text = "".join(piece.text for piece in self.pieces)
-        self.starts = [0]
-        for piece in self.pieces:
-            self.starts.append(self.starts[-1] + len(piece.text))
-        self._by_turn: dict[int, list[int]] = {}
-        for at, piece in enumerate(self.pieces):
-            if piece.slot is not None:
-                self._by_turn.setdefault(piece.slot[0], []).append(at)
-
-    def first(self, turn: int, field: str | None = None) -> int:
-        """Where the message at `turn` (or one field of it) starts, in characters."""
-        places = self._by_turn[turn]
-        if field is not None:
-            own = [at for at in places if self.pieces[at].slot == (turn, field) and self.pieces[at].text]
-            places = own or places
-        return self.starts[places[0]]
-
-    def last(self, turn: int) -> int:
-        """Where the message at `turn` ends, in characters."""
-        return self.starts[self._by_turn[turn][-1] + 1]
-
-    def literal_before(self, turn: int) -> str:
-        return self._literal(self._by_turn[turn][0] - 1, -1)
-
-    def literal_after(self, turn: int) -> str:
-        """The template's own text behind a message; nothing where the message does not show."""
-        places = self._by_turn.get(turn)
-        return self._literal(places[-1] + 1, 1) if places else ""
-
-    def literal_at_start(self) -> str:
-        return self._literal(0, 1)
-
-    def literal_at_end(self) -> str:
-        return self._literal(len(self.pieces) - 1, -1)
-
-    def _literal(self, at: int, step: int) -> str:
-        """The template's own text from piece `at` up to the next slot in the given direction."""
-        texts = []
-        while 0 <= at < len(self.pieces) and self.pieces[at].slot is None:
-            texts.append(self.pieces[at].text)
-            at += step
-        return "".join(texts[::step])
-
-
-def _common(left: Sequence[Any], right: Sequence[Any]) -> int:
-    """How many items the two begin with alike."""
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
-
-
-def _outside_tag(text: str, at: int) -> int:
-    """`at`, or the start of the tag (`<think>`, say) that it would cut in two."""
-    start = text.rfind("<", 0, at)
-    return start if start >= 0 and ">" not in text[start:at] else at
-
-
-def _literal_ranges(text: Rope) -> list[Span]:
-    ranges: list[Span] = []
-    at = 0
-    for piece in pieces_of(text):
-        end = at + len(piece.text)
-        if piece.slot is None and piece.text:
-            if ranges and ranges[-1][1] == at:
-                ranges[-1] = (ranges[-1][0], end)
-            else:
-                ranges.append((at, end))
-        at = end
-    return ranges
 
 
 def _check_complete(full: Rope, messages: Sequence[Message]) -> Iterator[str]:

@@ -1,0 +1,108 @@
+"""What every regular conversation of one shape becomes, a batch at a time (see `model.trace`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, offsets_of, whole_array
+from lookahead_data.columns import SEGMENT
+from lookahead_data.model.rope import Piece
+from lookahead_data.model.trace import WHITE_SPACE
+
+Shape = tuple[tuple[str, bool], ...]
+"""What a conversation looks like: of each message its role, and whether it carries reasoning."""
+
+
+class Texts:
+    """The texts of a batch of conversations, by message and field."""
+
+    def __init__(self, messages: pa.ListArray) -> None:
+        flat = messages.flatten()
+        self.starts = offsets_of(messages)
+        self.roles = pc.struct_field(flat, "role")
+        self.fields = {name: pc.struct_field(flat, name) for name in ("content", "reasoning_content")}
+
+    def by_shape(self) -> Iterator[tuple[Shape, Ints]]:
+        """Each shape of conversation with the places of its rows."""
+        if len(self.starts) < 2:
+            return
+        roles = self.roles.dictionary_encode()
+        names = roles.dictionary.to_pylist()
+        reasons = self.fields["reasoning_content"].is_valid().to_numpy(zero_copy_only=False)
+        codes = roles.indices.to_numpy().astype(np.uint8) * 2 + reasons
+        # A shape is a word whose letters are messages: Arrow then counts the distinct words.
+        words = large_strings(self.starts, codes.astype(np.uint8)).dictionary_encode()
+        found = words.indices.to_numpy()
+        for at, word in enumerate(words.dictionary.to_pylist()):
+            yield (
+                tuple((names[ord(letter) // 2], bool(ord(letter) % 2)) for letter in word),
+                np.flatnonzero(found == at),
+            )
+
+    def take(self, slot: tuple[int, str], rows: Ints) -> pa.LargeStringArray:
+        """One field of one message of the given rows."""
+        at, name = slot
+        return self.fields[name].take(pa.array(self.starts[rows] + at))
+
+
+@dataclass(frozen=True)
+class SegmentLayout:
+    """How every regular conversation of one shape is rendered (see `model.trace`).
+
+    Attributes:
+        pieces: of each segment its literals and slots, and whether it is supervised.
+        needles: a conversation with one of these in a text is not regular.
+        notes: as of `Rendered`.
+    """
+
+    pieces: list[tuple[list[Piece], bool]]
+    needles: frozenset[str]
+    notes: tuple[str, ...]
+
+    def regular(self, texts: Texts, rows: Ints) -> npt.NDArray[np.bool_]:
+        """Which rows are regular: their texts are not blank, and hold no needle."""
+        found = np.ones(len(rows), bool)
+        for slot in {piece.slot for segment, _ in self.pieces for piece in segment if piece.slot}:
+            series = pl.Series(texts.take(slot, rows))
+            found &= (series.str.strip_chars(WHITE_SPACE).str.len_bytes() > 0).to_numpy()
+            if self.needles:
+                found &= ~series.str.contains_any(sorted(self.needles)).to_numpy()
+        return found
+
+    def segments(self, texts: Texts, rows: Ints) -> pa.Array:
+        """The column `segments` of the given rows, which are regular."""
+        columns = [
+            pc.binary_join_element_wise(
+                *(self._part(piece, texts, rows) for piece in segment), pa.scalar("", pa.large_string())
+            )
+            if any(piece.slot for piece in segment)
+            else pa.array([segment[0].text] * len(rows), pa.large_string())
+            for segment, _ in self.pieces
+        ]
+        count = len(columns)
+        flags = np.tile([supervised for _, supervised in self.pieces], len(rows))
+        structs = pa.StructArray.from_arrays(
+            [interleaved(columns), pa.array(flags), pa.array(np.ones(count * len(rows), bool))],
+            fields=list(SEGMENT),
+        )
+        return lists_of(np.arange(len(rows) + 1) * count, structs)
+
+    def _part(self, piece: Piece, texts: Texts, rows: Ints) -> Any:
+        if piece.slot is None:
+            return pa.scalar(piece.text, pa.large_string())
+        column = texts.take(piece.slot, rows)
+        if not piece.stripping:
+            return column
+        series = pl.Series(column)
+        for name, chars in piece.stripping:
+            strip = series.str.strip_chars_start if name == "lstrip" else series.str.strip_chars_end
+            series = strip(WHITE_SPACE if chars is None else chars)
+        return whole_array(series.to_arrow()).cast(pa.large_string())
