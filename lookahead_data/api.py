@@ -54,9 +54,7 @@ def convert(
         output: the folder to write; it must be new, empty, or hold this same job half-way.
         settings: what to do; `changes` are settings given by name, on top of it.
         overwrite: replace another job's output in the folder.
-        workers: how many processes convert; None is one a core. The output does not depend on it. A
-            script that may start workers needs the `if __name__ == "__main__":` guard of
-            `multiprocessing`.
+        workers: how many processes convert; None is one a core. The output does not depend on it.
         listener: told of the progress.
 
     Returns:

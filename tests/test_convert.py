@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -588,3 +590,17 @@ def test_reasoning_and_what_templates_do_to_answers_are_noted(tmp_path: Path) ->
     ]
     notes = convert(rows, tmp_path / "out", chat_template=str(tmp_path / "t.jinja")).totals["notes"]
     assert notes == {"reasoning_before_answer": 1, "reasoning_left_out": 1, "template_rewrites_answer": 1}
+
+
+def test_a_script_needs_no_guard_to_use_workers(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", PAIRS * 300)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import lookahead_data as la\n"
+        "from lookahead_data.backends import local\n"
+        "local.SMALL = 0\n"
+        f"print('begin', la.convert({str(path)!r}, {str(tmp_path / 'out')!r}, tokenizer='builtin', "
+        "unit_size=30_000, workers=2).totals['written'], __file__)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.split() == ["begin", "1200", str(script)], done.stderr

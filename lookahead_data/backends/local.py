@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -74,7 +75,7 @@ def _run_in_workers(
     # Reports are far smaller than what a pipe takes at once, so those of several workers never mix.
     reader, writer = context.Pipe(duplex=False)
     listening = threading.Thread(target=_relay, args=(reader, report), daemon=True)
-    with _environment(ONE_THREAD):
+    with _environment(ONE_THREAD), _main_hidden():
         pool = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(plan, folder, writer))
         listening.start()
         try:
@@ -122,6 +123,26 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """The main module without a name or a file while processes are started.
+
+    A fresh process would otherwise run the user's script again, which then starts workers itself
+    unless it guards against that. Ours need nothing of it.
+    """
+    main = sys.modules["__main__"]
+    file, spec = getattr(main, "__file__", None), main.__spec__
+    main.__spec__ = None
+    if file is not None:
+        del main.__file__
+    try:
+        yield
+    finally:
+        main.__spec__ = spec
+        if file is not None:
+            main.__file__ = file
 
 
 _worker: tuple[Plan, Model, Path, Connection] | None = None
