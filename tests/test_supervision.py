@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -325,6 +326,43 @@ def test_every_answer_is_learned_and_nothing_else(
     prompt = expected[0][0]
     (inference,) = tokenizer.encode_ids([prompt], special=True)
     assert ids[: runs[0][0]] == inference
+
+
+REAL = [
+    ("qwen3", None),
+    ("llama3_1", None),
+    ("qwen3", "qwen2_5.jinja"),
+    ("llama2", "inst"),
+    ("llama2", "alpaca"),
+]
+
+
+@pytest.mark.parametrize(("name", "choice"), REAL)
+@settings(PROPERTY, max_examples=25)
+@given(messages=CONVERSATIONS)
+def test_real_models_learn_every_answer_and_nothing_else(
+    name: str, choice: str | None, messages: list[Message], real: dict[str, LoadedTokenizer], shared: Path
+) -> None:
+    tokenizer = real[name]
+    source = SOURCES.get(choice or "") or (
+        (shared / "golden" / "templates" / choice).read_text() if choice else str(tokenizer.chat_template)
+    )
+    template = ChatTemplate(source, name=name, variables=tokenizer.named)
+    ids, labels = convert_one(messages, tokenizer, template)
+    runs = supervised_runs(ids, labels)
+    expected = expected_runs(messages, template, tokenizer.special)
+    assert len(runs) == len(expected)
+    for (start, end), (_, answer) in zip(runs, expected, strict=True):
+        text = unicodedata.normalize("NFC", answer)
+        assert_same_text(tokenizer, ids[start:end], text if name == "qwen3" else answer)
+    assert [ids[: runs[0][0]]] == tokenizer.encode_ids([expected[0][0]], special=True)
+
+
+@pytest.fixture(scope="session")
+def real(shared: Path) -> dict[str, LoadedTokenizer]:
+    return {
+        name: load_tokenizer(str(shared / "tokenizers" / name)) for name in ("llama2", "llama3_1", "qwen3")
+    }
 
 
 def assert_same_text(tokenizer: LoadedTokenizer, ids: Sequence[int], text: str) -> None:
