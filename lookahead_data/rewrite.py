@@ -19,6 +19,7 @@ from lookahead_data.batches import Reject
 from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError, RowError, SettingsError
 from lookahead_data.listener import Listener
+from lookahead_data.model.engines import Engine, TokenizersEngine
 from lookahead_data.model.load import require_tokenizer
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.plan import InputFile
@@ -28,7 +29,7 @@ from lookahead_data.sink.quarantine import rejected_lines
 from lookahead_data.source import readers
 from lookahead_data.source.conversations import Conversation, Shape, to_messages
 from lookahead_data.source.records import Record, excerpt_of
-from lookahead_data.stages.preview import Head, answer_heads, insert, preview_turns
+from lookahead_data.stages.preview import Head, answer_heads, heads_of, insert, preview_turns
 
 OUTPUT_FORMATS = ("jsonl", "json", "parquet")
 BATCH = 1000
@@ -69,10 +70,17 @@ class PreviewReport:
 class Rewriter:
     """Puts previews into rows, all other fields as they were and in order."""
 
-    def __init__(self, settings: Settings, shape: Shape, tokenizer: LoadedTokenizer | None) -> None:
+    def __init__(
+        self, settings: Settings, shape: Shape, tokenizer: LoadedTokenizer | None, engine: Engine | None
+    ) -> None:
+        """
+        Args:
+            tokenizer, engine: of the model; None only where a mode needs neither.
+        """
         self._settings = settings
         self._shape = shape
         self._tokenizer = tokenizer
+        self._engine = engine
         count = len(tokenizer.encode_ids([settings.phrase])[0]) if tokenizer else 0
         self._phrase = Head(settings.phrase, count, False)
 
@@ -108,9 +116,13 @@ class Rewriter:
         return rows
 
     def _heads(self, answers: list[str]) -> list[Head]:
-        if self._tokenizer is None or self._settings.mode != "real":
+        if self._tokenizer is None or self._engine is None or self._settings.mode != "real":
             return [self._phrase] * len(answers)
-        return answer_heads(answers, self._tokenizer, self._settings.preview_tokens, cut=self._settings.cut)
+        count = self._settings.preview_tokens
+        if self._settings.cut == "reference":
+            return answer_heads(answers, self._tokenizer, count, cut="reference")
+        texts = pa.array(answers, pa.large_string())
+        return heads_of(texts, self._tokenizer, self._engine, count).to_list()
 
     def _rewrite_row(
         self,
@@ -194,7 +206,9 @@ def rewrite_files(
         listener.warned(warning)
     report.shape = str(shape)
     listener.planned(size=sum(file.size for file in files), units=len(files), shape=str(shape))
-    rewriter = Rewriter(settings, shape, tokenizer)
+    # Only the heads of answers are encoded, too little for loading a faster engine to pay.
+    engine = TokenizersEngine(tokenizer) if tokenizer else None
+    rewriter = Rewriter(settings, shape, tokenizer, engine)
     for file in files:
         records = readers.read_all(file, max_line_size=settings.max_line_size)
         while batch := list(itertools.islice(records, BATCH)):

@@ -268,7 +268,7 @@ def test_many_heads_at_once_are_what_they_are_one_by_one(
 
 def test_real_heads_at_once(shared: Path) -> None:
     rows = read_jsonl(shared / "data" / "gsm8k_test.jsonl")
-    answers = [row["answer"] for row in rows] + [row["question"] * 3 for row in rows]
+    answers = [row["answer"] for row in rows[:400]] + [row["question"] * 3 for row in rows[400:600]]
     for name in ("llama3_1", "qwen3"):
         tokenizer = load_tokenizer(str(shared / "tokenizers" / name))
         for count in (1, 6, 40):

@@ -113,6 +113,10 @@ class Heads:
             np.array([head.whole for head in heads], bool),
         )
 
+    def to_list(self) -> list[Head]:
+        columns = self.texts.to_pylist(), self.tokens.tolist(), self.whole.tolist()
+        return [Head(*values) for values in zip(*columns, strict=True)]
+
 
 def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: Engine, count: int) -> Heads:
     """What `answer_heads` gives with `cut="char"`, for many answers at once.
