@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tokenizers
 from tokenizers import Encoding, Tokenizer
 
 from lookahead_data.errors import TokenizerError
@@ -328,7 +327,3 @@ def _start_matters(engine: Tokenizer, special: Sequence[str]) -> tuple[bool, boo
         return sensitive, False
     mark = special[0]
     return True, all(ids(mark + probe) == ids(mark) + ids(probe) for probe in _PROBES[:3])
-
-
-def versions() -> dict[str, str]:
-    return {"tokenizers": tokenizers.__version__}

@@ -21,7 +21,7 @@ from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, wh
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
 from lookahead_data.model.trace import WHITE_SPACE
-from lookahead_data.source.conversations import ROLES, Pending, Shape
+from lookahead_data.source.conversations import REASONING, ROLES, UNSUPPORTED, Pending, Shape
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import MAX_NESTING
 
@@ -127,9 +127,7 @@ def _plain_lines(lines: pl.Series, shape: Shape) -> Flags:
         every = pl.sum_horizontal([line.count_matches(rf'"{name}"\s*:') for name in repeated])
         # Role and content stand in pairs, all of them text; every other key stands there once.
         fits += [role == said, every == role + said, keys.list.len() - role - said == distinct - 2]
-        others = "|".join(
-            ("reasoning_content", "reasoning", "thinking", "tool_calls", "function_call", "images", "audio")
-        )
+        others = "|".join((*REASONING, *UNSUPPORTED))
         swapped = ("role", "content") if repeated[0] == "from" else ("from", "value")
         fits.append(~line.contains(rf'"(?:{others}|{swapped[0]}|{swapped[1]})"\s*:'))
     found: Flags = frame.select(pl.all_horizontal(fits)).to_series().to_numpy()

@@ -46,8 +46,8 @@ ROLES: dict[str, str] = {
 }
 """Role names as corpora write them, and the names that chat templates know."""
 
-_REASONING = ("reasoning_content", "reasoning", "thinking")
-_UNSUPPORTED = ("tool_calls", "function_call", "images", "audio")
+REASONING = ("reasoning_content", "reasoning", "thinking")
+UNSUPPORTED = ("tool_calls", "function_call", "images", "audio")
 
 BATCH_ROWS = 1000
 BATCH_BYTES = 4 << 20
@@ -229,7 +229,7 @@ def _message(turn: Any, where: str) -> dict[str, str]:
     if not isinstance(role, str) or role.lower() not in ROLES:
         known = ", ".join(ROLES)
         raise RowError("unknown_role", f"{where} has the role {role!r}; known roles: {known}")
-    for name in _UNSUPPORTED:
+    for name in UNSUPPORTED:
         if turn.get(name):
             raise RowError("unsupported_content", f"{where} carries {name!r}; only text is supported")
     content = turn.get(said)
@@ -240,7 +240,7 @@ def _message(turn: Any, where: str) -> dict[str, str]:
     if not isinstance(content, str):
         raise RowError("not_text", f"{where}.{said} holds {_kind(content)}, not text")
     message = {"role": ROLES[role.lower()], "content": content}
-    for name in _REASONING:
+    for name in REASONING:
         if isinstance(turn.get(name), str) and turn[name]:
             message["reasoning_content"] = turn[name]
             break
