@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 
 Ints = npt.NDArray[np.int64]
@@ -37,10 +38,8 @@ def utf8_parts(texts: pa.LargeStringArray) -> tuple[Ints, npt.NDArray[np.uint8]]
 
 def substrings(texts: pa.LargeStringArray, lengths: Ints) -> pa.LargeStringArray:
     """The first `lengths[i]` bytes of each text; they must end between two characters."""
-    bounds, raw = utf8_parts(texts)
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.repeat(bounds[:-1] - ends[:-1], lengths) + np.arange(ends[-1])
-    return large_strings(ends, raw[places])
+    pieces = pl.Series(texts.cast(pa.large_binary())).bin.slice(0, pl.Series(lengths))  # type: ignore[arg-type]
+    return whole_array(pieces.to_arrow()).cast(pa.large_string())
 
 
 def large_strings(offsets: Ints, data: npt.NDArray[np.uint8]) -> pa.LargeStringArray:

@@ -27,7 +27,7 @@ from lookahead_data.source.conversations import BATCH_BYTES, Shape, converse
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import Split
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
-from lookahead_data.stages.fit import Fit, supervised_tokens
+from lookahead_data.stages.fit import Fit
 from lookahead_data.stages.label import Label
 from lookahead_data.stages.preview import Preview
 from lookahead_data.stages.render import Render
@@ -170,7 +170,9 @@ def _count(batch: pa.RecordBatch, read: int, rejects: Sequence[Reject], notes: C
         filtered=Counter(r.reason for r in rejects if r.outcome == "filtered"),
         quarantined=Counter(r.reason for r in rejects if r.outcome == "quarantined"),
         tokens=int(lengths.sum()),
-        supervised_tokens=int(supervised_tokens(batch).sum()),
+        supervised_tokens=int(
+            np.count_nonzero(batch.column("labels").flatten().to_numpy() != columns.IGNORED)
+        ),
         previewed_rows=int(np.count_nonzero(previews.value_lengths().to_numpy(zero_copy_only=False))),
         previews=len(inserted),
         previewed_tokens=int(np.sum(inserted.field("tokens").to_numpy(zero_copy_only=False))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ LINE = st.one_of(
             b"\xef\xbb\xbf{}",
             b'{"text": "a"} ',
             b'{"te\\u0078t": "a"}',
+            b'{"text": "\\ud83d\\ude00"}',
+            b'{"text": "\\\\ud83d\\ude00"}',
+            b'{"text": "\\ud83d\\ud83d\\ude00\\ude00"}',
+            b'{"x\\"text": "a", "text": "b"}',
+            b'{"x\\"text": "a", "id": "b"}',
             b'{"text" : "b"}',
         ]
     ),
@@ -139,10 +145,11 @@ def test_ordinary_lines_never_reach_the_strict_reader(
         (SHAPES[2], {"messages": conversation("a", "b", "c", "d", system="s"), "id": 1}),
         (SHAPES[3], {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}),
         (SHAPES[4], {"text": "a text"}),
+        (PAIR, {"prompt": 'say "x": 👩‍👩‍👧', "completion": "b 🎉", **dict.fromkeys("abcdefgh", 0)}),
     ]
-    for shape, row in rows:
+    for (shape, row), ascii_only in itertools.product(rows, (True, False)):
         path = tmp_path / "rows.jsonl"
-        path.write_text((json.dumps(row, ensure_ascii=False) + "\n") * 50, encoding="utf-8")
+        path.write_text((json.dumps(row, ensure_ascii=ascii_only) + "\n") * 50, encoding="utf-8")
         found, rejects, _ = by_block(path, shape, 1000)
         assert (len(found), rejects) == (50, [])
 

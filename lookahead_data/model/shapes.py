@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, offsets_of, whole_array
 from lookahead_data.columns import SEGMENT
 from lookahead_data.model.rope import Piece
-from lookahead_data.model.trace import WHITE_SPACE
+from lookahead_data.texts import WHITE_SPACE, says_something
 
 Shape = tuple[tuple[str, bool], ...]
 """What a conversation looks like: of each message its role, and whether it carries reasoning."""
@@ -72,7 +72,7 @@ class SegmentLayout:
         found = np.ones(len(rows), bool)
         for slot in {piece.slot for segment, _ in self.pieces for piece in segment if piece.slot}:
             series = pl.Series(texts.take(slot, rows))
-            found &= (series.str.strip_chars(WHITE_SPACE).str.len_bytes() > 0).to_numpy()
+            found &= says_something(series)
             if self.needles:
                 found &= ~series.str.contains_any(sorted(self.needles)).to_numpy()
         return found

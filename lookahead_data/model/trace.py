@@ -23,12 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lookahead_data.model.rope import Piece, Rope, Slot
-
-WHITE_SPACE = (
-    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
-    "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
-)
-"""The 29 characters that `str.strip` removes; Polars' own default knows four fewer."""
+from lookahead_data.texts import WHITE_SPACE
 
 
 @dataclass

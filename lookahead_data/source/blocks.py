@@ -20,14 +20,19 @@ import pyarrow as pa
 from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, whole_array
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
-from lookahead_data.model.trace import WHITE_SPACE
 from lookahead_data.source.conversations import REASONING, ROLES, UNSUPPORTED, Pending, Shape
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import MAX_NESTING
+from lookahead_data.texts import says_something
 
 KEY = r'"((?:[^"\\]|\\.)*)"\s*:'
-DOUBTFUL = r"(?i)\\ud[89a-f]|\\u0000|[0-9]e\+?[0-9]{3}"
-"""Half of a UTF-16 pair (or a whole one), a NUL, a number that may be beyond floats."""
+DOUBTFUL = r"(?i)\\\\ud[89a-f]|\\u0000|[0-9]e\+?[0-9]{3}"
+"""An escaped backslash before what looks like half of a UTF-16 pair, a NUL, a number that may be
+beyond floats."""
+HALF = r"(?i)\\ud[89a-f]"
+PAIR = r"(?i)\\ud[89ab][0-9a-f]{2}\\ud[c-f]"
+MOST_KEYS = 8
+"""Keys of a line up to which each is counted by itself, which is quicker than to collect them all."""
 SMALLEST = 32
 """Lines below which a block that does not decode is read line by line."""
 
@@ -71,6 +76,14 @@ def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
         lines = pl.Series(large_strings(bounds, raw))
         fast = _plain_lines(lines, shape) & (np.diff(bounds) <= max_line_size)
         fast, messages = _decode(lines, fast, shape)
+    places = np.flatnonzero(fast)
+    columns = [pa.array(block.row + places), pa.array(block.offset + bounds[places]), messages]
+    wanted = schema(("row", "offset", "messages"))
+    quick = pa.RecordBatch.from_arrays(
+        [c.cast(f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted
+    )
+    if len(places) == len(fast):
+        return Staged(quick)
     slow = Pending()
     for at in np.flatnonzero(~fast).tolist():
         line = block.data[bounds[at] : bounds[at + 1]]
@@ -78,12 +91,6 @@ def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
         record = jsonl.record_of(line, len(line), block.row + at, offset, max_line_size)
         if record is not None:
             slow.add(record, shape)
-    places = np.flatnonzero(fast)
-    columns = [pa.array(block.row + places), pa.array(block.offset + bounds[places]), messages]
-    wanted = schema(("row", "offset", "messages"))
-    quick = pa.RecordBatch.from_arrays(
-        [c.cast(f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted
-    )
     rest = slow.staged()
     both = pa.Table.from_batches([quick, rest.batch]).combine_chunks()
     order = np.argsort(both.column("row").to_numpy(), kind="stable")
@@ -103,35 +110,92 @@ def _is_text(data: bytes) -> bool:
 
 def _plain_lines(lines: pl.Series, shape: Shape) -> Flags:
     """Which lines have the needed keys once each, with text behind them, and nothing doubtful."""
+    line = pl.col("line").str
     frame = pl.DataFrame({"line": lines})
+    common = [~line.contains(DOUBTFUL), line.count_matches(r"[\[{]") <= MAX_NESTING]
+    if _any(frame, line.contains(HALF)):
+        common.append(line.count_matches(HALF) == 2 * line.count_matches(PAIR))
+    known = _known_keys(lines, shape)
+    plain = np.zeros(len(lines), bool)
+    if len(known) <= MOST_KEYS:
+        plain = _flags(frame, [*common, *_familiar(known, shape)])
+    others = np.flatnonzero(~plain)
+    if len(others):
+        plain[others] = _flags(frame[others], [*common, *_unambiguous(shape)])
+    return plain
+
+
+def _flags(frame: pl.DataFrame, tests: list[pl.Expr]) -> Flags:
+    found: Flags = frame.select(pl.all_horizontal(tests)).to_series().to_numpy().copy()
+    return found
+
+
+def _any(frame: pl.DataFrame, test: pl.Expr) -> bool:
+    return bool(frame.select(test.any()).item())
+
+
+def _known_keys(lines: pl.Series, shape: Shape) -> list[str]:
+    """The keys of the first line, as they are spelled there, and those that the shape has."""
+    first = next((line for line in lines.head(SMALLEST) if line.strip()), "")
+    repeated = _turn_keys(shape) or ()
+    found = [name for name in re.findall(KEY, first) if name not in repeated]
+    return list(dict.fromkeys([*shape.all_fields, *found]))
+
+
+def _familiar(known: list[str], shape: Shape) -> list[pl.Expr]:
+    """Tests for lines that hold known keys alone, which then nothing can double."""
+    line = pl.col("line").str
+    repeated = _turn_keys(shape)
+    every = line.count_matches(r'"\s*:')
+    counts: list[pl.Expr] = []
+    tests: list[pl.Expr] = []
+    for name in known:
+        count = line.count_matches(rf'"{re.escape(name)}"\s*:{_value(name, shape)}')
+        tests.append(count == 1 if name in shape.fields else count <= 1)
+        counts.append(count)
+    if repeated:
+        role, said = (line.count_matches(rf'"{name}"\s*:\s*"') for name in repeated)
+        tests += [role == said, *(pl.lit(value=False) for name in known if name in _unlike(repeated))]
+        counts += [role, said]
+    # Text may look like a key too: such a line has more of them, and takes the other way.
+    return [*tests, every == pl.sum_horizontal(counts)]
+
+
+def _value(name: str, shape: Shape) -> str:
+    """What must stand behind a key whose value is read: text, or null where it may be missing."""
+    if name not in shape.all_fields or _turn_keys(shape):
+        return ""
+    return r'\s*"' if name in shape.fields else r'\s*(?:"|null)'
+
+
+def _unlike(repeated: tuple[str, str]) -> tuple[str, ...]:
+    """Keys that a message must not have to be read here."""
+    return (*REASONING, *UNSUPPORTED, *(("role", "content") if repeated[0] == "from" else ("from", "value")))
+
+
+def _unambiguous(shape: Shape) -> list[pl.Expr]:
+    """Tests for lines with any keys, none of them twice."""
     line = pl.col("line").str
     keys = line.extract_all(KEY)
     repeated = _turn_keys(shape)
     distinct = keys.list.n_unique().cast(pl.Int64)
-    fits: list[pl.Expr] = [
-        ~line.contains(DOUBTFUL),
-        line.count_matches(r"[\[{]") <= MAX_NESTING,
-        pl.lit(value=True) if repeated else keys.list.len() == distinct,
-    ]
+    fits: list[pl.Expr] = []
+    if not repeated:
+        fits.append(keys.list.len() == distinct)
     for name in shape.all_fields:
-        quoted = re.escape(name)
-        count = line.count_matches(rf'"{quoted}"\s*:')
+        count = line.count_matches(rf'"{re.escape(name)}"\s*:')
         if repeated:
             fits.append(count == 1)
             continue
-        optional = name not in shape.fields
-        text = line.count_matches(rf'"{quoted}"\s*:\s*(?:"{"|null" if optional else ""})')
-        fits.append((count == text) & (count <= 1 if optional else count == 1))
+        text = line.count_matches(rf'"{re.escape(name)}"\s*:{_value(name, shape)}')
+        fits.append((count == text) & (count == 1 if name in shape.fields else count <= 1))
     if repeated:
         role, said = (line.count_matches(rf'"{name}"\s*:\s*"') for name in repeated)
         every = pl.sum_horizontal([line.count_matches(rf'"{name}"\s*:') for name in repeated])
         # Role and content stand in pairs, all of them text; every other key stands there once.
         fits += [role == said, every == role + said, keys.list.len() - role - said == distinct - 2]
-        others = "|".join((*REASONING, *UNSUPPORTED))
-        swapped = ("role", "content") if repeated[0] == "from" else ("from", "value")
-        fits.append(~line.contains(rf'"(?:{others}|{swapped[0]}|{swapped[1]})"\s*:'))
-    found: Flags = frame.select(pl.all_horizontal(fits)).to_series().to_numpy()
-    return found
+        fits.append(~line.contains(rf'"(?:{"|".join(_unlike(repeated))})"\s*:'))
+    return fits
 
 
 def _turn_keys(shape: Shape) -> tuple[str, str] | None:
@@ -176,7 +240,7 @@ def _from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]
     """Which rows of prompts and completions are right, and the messages of all."""
     frame = decoded.struct.unnest()
     answer = frame[str(shape.output_field or shape.input_field)]
-    right = _says(answer)
+    right = says_something(answer)
     if shape.output_field is None:
         return right, _messages([("assistant", _text(answer))], len(frame))
     prompt = frame[shape.input_field]
@@ -211,18 +275,13 @@ def _from_turns(turns: pl.Series, keys: tuple[str, str]) -> tuple[Flags, pa.List
     said = flat[keys[1]]
     rows = np.repeat(np.arange(len(counts)), counts)
     answers = (roles == "assistant").fill_null(False).to_numpy()
-    wrong = (roles.is_null() | said.is_null()).to_numpy() | (answers & ~_says(said))
+    wrong = (roles.is_null() | said.is_null()).to_numpy() | (answers & ~says_something(said))
     right = np.bincount(rows[answers], minlength=len(counts)) > 0
     right &= np.bincount(rows[wrong], minlength=len(counts)) == 0
     structs = pa.StructArray.from_arrays(
         [_text(roles), _text(said), pa.nulls(len(flat), pa.large_string())], fields=list(MESSAGE)
     )
     return right, lists_of(starts, structs)
-
-
-def _says(texts: pl.Series) -> Flags:
-    found: Flags = (texts.str.strip_chars(WHITE_SPACE).str.len_bytes() > 0).fill_null(False).to_numpy()
-    return found
 
 
 def _text(series: pl.Series) -> pa.LargeStringArray:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookahead_data.arrays import offsets_of
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import IGNORED, with_column
 from lookahead_data.config import Settings
@@ -34,8 +36,7 @@ class Fit:
             sieve = Sieve(batch)
             sieve.notes["truncated"] = int(over.sum())
             over = np.zeros(len(lengths), bool)
-        empty = supervised_tokens(batch) == 0
-        for at in np.flatnonzero(over | empty).tolist():
+        for at in np.flatnonzero(over | ~is_supervised(batch)).tolist():
             if over[at]:
                 error = RowError("overlength", f"{lengths[at]:,} tokens, and the maximum is {self._limit:,}")
                 sieve.reject(at, error, outcome="filtered")
@@ -44,11 +45,14 @@ class Fit:
         return sieve.staged()
 
 
-def supervised_tokens(batch: pa.RecordBatch) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The number of supervised tokens of each row, shape (rows,)."""
+def is_supervised(batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Which rows have a token that counts in the loss, shape (rows,)."""
     column = batch.column("labels")
     counted = column.flatten().to_numpy() != IGNORED
-    totals = np.concatenate([[0], np.cumsum(counted, dtype=np.int64)])
-    offsets = column.offsets.to_numpy() - column.offsets[0].as_py()
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = np.diff(totals[offsets])
+    offsets = offsets_of(column)
+    found = np.zeros(batch.num_rows, bool)
+    # Of an empty row `reduceat` would give the next one's first value.
+    filled = np.flatnonzero(np.diff(offsets))
+    if len(filled):
+        found[filled] = np.logical_or.reduceat(counted, offsets[filled])
     return found

@@ -20,7 +20,7 @@ class Label:
         column = batch.column("input_ids")
         ids = column.flatten().to_numpy()
         supervised = batch.column("supervised").flatten().to_numpy(zero_copy_only=False)
-        labels = np.where(supervised, ids, np.int32(IGNORED)).astype(np.int32)
+        labels = np.where(supervised, ids, np.int32(IGNORED)).astype(np.int32, copy=False)
         offsets = column.offsets.to_numpy()
         starts = (offsets - offsets[0])[:-1]
         # Nothing predicts the first token of a row, so no trainer's loss counts it.

@@ -26,7 +26,7 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
 from lookahead_data.model.engines import Engine
 from lookahead_data.model.tokenizer import LoadedTokenizer
-from lookahead_data.model.trace import WHITE_SPACE
+from lookahead_data.texts import all_ascii, says_something
 
 Conversation = list[dict[str, str]]
 
@@ -141,7 +141,10 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     sure &= (cuts == sizes) | (found > count)
     series = pl.Series(heads)
     if tokenizer.normalizes:
-        sure &= (series.str.normalize("NFC") == series).to_numpy()
+        # Normalizing is slow, and leaves ASCII alone.
+        others = np.flatnonzero(~all_ascii(series))
+        foreign = series.gather(others)
+        sure[others] &= (foreign.str.normalize("NFC") == foreign).to_numpy()
     if tokenizer.special:
         sure &= ~series.str.contains_any(list(tokenizer.special)).to_numpy()
     whole = (found <= count) & sure
@@ -292,11 +295,9 @@ class _Talk:
             ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
             answers = answers[ends[: len(answers)]]
         questions = pc.equal(self._roles, "user").to_numpy(zero_copy_only=False)
-        said = (
-            pl.Series(self.contents.take(pa.array(answers))).str.strip_chars(WHITE_SPACE).str.len_bytes() > 0
-        )
+        said = says_something(pl.Series(self.contents.take(pa.array(answers))))
         asked = (answers > self.starts[self.rows[answers]]) & questions[np.maximum(answers - 1, 0)]
-        chosen: Ints = answers[asked & said.to_numpy()].astype(np.int64)
+        chosen: Ints = answers[asked & said].astype(np.int64)
         return chosen
 
     def with_contents(self, contents: pa.LargeStringArray) -> pa.ListArray:

@@ -30,8 +30,8 @@ from lookahead_data.model.template import ChatTemplate, Message
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, note_needle, probe_for, recording
 
-SAMPLE = 8
-"""Rows of each batch whose rendering is compared with plain Jinja's."""
+VERIFIED = 8
+"""Rows of each batch, of those that are rendered one by one, that plain Jinja renders too."""
 
 _Row = tuple[list[dict[str, Any]], list[dict[str, int]]]
 
@@ -94,7 +94,7 @@ class Render:
             if not len(rows):
                 continue
             segments = layout.segments(texts, rows)
-            if not self._as_expected(batch, rows[:SAMPLE], segments):
+            if not self._as_expected(batch, rows, segments):
                 # The trace does not hold after all: all rows of the shape are rendered one by one.
                 self._layouts[shape] = None
                 singly.append(rows)
@@ -105,6 +105,8 @@ class Render:
             found.append(segments)
             places.append(rows)
         rest = np.sort(np.concatenate([*singly, np.zeros(0, np.int64)]).astype(np.int64))
+        if len(found) == 1 and not len(rest):
+            return found[0]
         rendered = [segments for segments, _ in self._render_rows(batch, rest, sieve)]
         found.append(pa.array(rendered, COLUMNS["segments"].type))
         places.append(rest)
@@ -112,10 +114,11 @@ class Render:
         return pa.concat_arrays(found).take(pa.array(order))
 
     def _as_expected(self, batch: pa.RecordBatch, rows: Ints, segments: pa.Array) -> bool:
-        """Whether the first of the rows have the segments that rendering them one by one gives."""
+        """Whether the first and the last row have the segments that rendering them alone gives."""
         ignored = Sieve(batch)
-        expected = [row for row, _ in self._render_rows(batch, rows, ignored)]
-        return not ignored.rejects and segments.slice(0, len(rows)).to_pylist() == expected
+        ends = np.unique([0, len(rows) - 1])
+        expected = [row for row, _ in self._render_rows(batch, rows[ends], ignored)]
+        return not ignored.rejects and segments.take(pa.array(ends)).to_pylist() == expected
 
     def _render_rows(self, batch: pa.RecordBatch, rows: Ints, sieve: Sieve) -> list[_Row]:
         """Rows one by one: their segments, and what of them is masked."""
@@ -127,7 +130,7 @@ class Render:
             segments: list[dict[str, Any]] = []
             masked: list[dict[str, int]] = []
             try:
-                rendered = self.render(messages, verify=at < SAMPLE)
+                rendered = self.render(messages, verify=at < VERIFIED)
                 segments = self._segments(rendered)
                 masked = self._masked(rendered, messages, previews[at])
                 sieve.notes.update(rendered.notes)
