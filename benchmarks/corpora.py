@@ -12,14 +12,15 @@
 English comes from docstrings, the language reference in `pydoc`, the descriptions of the installed
 packages, and, in `long`, from source files of the standard library. A row is put together of pieces that
 begin at random places, so hardly any two rows share a long text. The library has fewer words than a real
-corpus of this size, so about one word in thirty is made up of syllables: a few of them often, most of
-them rarely.
+corpus of this size, so words made up of syllables stand among them, a few of them often, most of them
+rarely: one word in ten to twenty-five of `short` and `chat`, and some in each row of `long`.
 
-`world` is half real and half made up. Real are the translated messages of the system's programs
+`world` is real and made up. Real are the translated messages of the system's programs
 (gettext catalogues, where the system has some), the samples of East Asian text among Python's own tests,
 lines of its sources in other scripts, and the names of authors of installed packages. Made up are words of
 letters of sixteen scripts, as long as real ones, some of them frequent and most rare. They mean nothing.
-Where there is no real text, all is made up; the last line printed says how much real text was found.
+Half of the rows are real where the real text is 4 MB or more, else as many fewer as it is smaller, so that
+small texts do not come again and again. The last line printed says how much was found.
 
 On one installation a seed always gives the same bytes; another installation has other texts. The last line
 is JSON.
@@ -55,6 +56,7 @@ CHUNK = 2_000_000  # bytes written at a time
 LETTERS = frozenset({"Ll", "Lo", "Mn", "Mc"})  # Unicode categories
 LONGEST_BLOCK = 4000  # characters; longer ones are tables of data
 CATALOGUE = 200_000  # characters of one language
+ENOUGH_REAL_TEXT = 4_000_000  # bytes
 WORDS = re.compile(r"(\s*)(\S+)")
 # Scripts without spaces are cut every three characters, so that pieces can begin in their sentences too.
 PIECES = re.compile(r"(\s*)([\u0e01-\u0e5b\u3040-\u30ff\u3400-\u9fff]{1,3}|[^\s\u0e01-\u0e5b\u3040-\u30ff\u3400-\u9fff]+)")  # fmt: skip
@@ -346,16 +348,21 @@ def _real_pools() -> list[Pool]:
     ]
 
 
+def real_share() -> float:
+    """The part of the rows of `world` that is real text."""
+    return 0.5 * min(1.0, sum(len(pool.text) for pool in _real_pools()) / ENOUGH_REAL_TEXT)
+
+
 def _world(seed: int) -> Iterator[bytes]:
     chance = random.Random(f"{seed} world")
     made_up = [_made_up(random.Random(f"{seed} {name}"), script) for name, script in SCRIPTS.items()]
-    halves = [half for half in (_real_pools(), made_up) if half]
+    real, share = _real_pools(), real_share()
     # Small pools are drawn from less often than large ones, but not as much less as they are smaller.
-    weights = [list(itertools.accumulate(math.sqrt(len(p.text)) for p in half)) for half in halves]
+    weights = [list(itertools.accumulate(math.sqrt(len(p.text)) for p in pools)) for pools in (made_up, real)]
     smileys = [chr(code).encode() for code in range(0x1F600, 0x1F645)]
     while True:
-        half = int(chance.random() * len(halves))
-        pool = chance.choices(halves[half], cum_weights=weights[half])[0]
+        is_real = chance.random() < share
+        pool = chance.choices(real if is_real else made_up, cum_weights=weights[is_real])[0]
         yield b'{"prompt": "%b", "completion": "%b %b%b"}\n' % (
             pool.run(chance, chance.uniform(20, 120)),
             pool.run(chance, chance.uniform(20, 300)),
@@ -415,6 +422,7 @@ def main() -> None:
         result["real_text_in_world"] = {
             "pools": len(_real_pools()),
             "bytes": sum(len(pool.text) for pool in _real_pools()),
+            "share_of_rows": round(real_share(), 4),
         }
     print(json.dumps(result))
 

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.backends.local import run_units
+from lookahead_data.backends.local import Crew
 from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.listener import Listener
@@ -68,7 +68,7 @@ def convert(
     folder = Path(output)
     started = time.monotonic()
     _refuse_nested(as_paths(inputs), folder)
-    with as_files(inputs) as files:
+    with as_files(inputs) as files, Crew(files, chosen, workers) as crew:
         plan, model = plan_job(files, chosen)
         for warning in plan.warnings:
             listener.warned(warning)
@@ -76,11 +76,11 @@ def convert(
             if claim_folder(folder, plan, overwrite=overwrite):
                 listener.warned(f"{folder} is complete already; nothing was done")
                 return Manifest.load(folder)
-            return _convert_units(plan, model, folder, workers, listener, started)
+            return _convert_units(plan, model, folder, crew, listener, started)
 
 
 def _convert_units(
-    plan: Plan, model: Model, folder: Path, workers: int | None, listener: Listener, started: float
+    plan: Plan, model: Model, folder: Path, crew: Crew, listener: Listener, started: float
 ) -> Manifest:
     """Convert the units that have no receipt yet, and close the account."""
     receipts: dict[int, Receipt] = {}
@@ -95,7 +95,7 @@ def _convert_units(
         units=len(todo),
         shape=str(Shape(**plan.shape)),  # type: ignore[arg-type]
     )
-    for receipt in run_units(todo, plan, model, folder, listener.advanced, workers):
+    for receipt in crew.run(todo, plan, model, folder, listener.advanced):
         receipts[receipt.unit] = receipt
     ordered = [receipts[unit.index] for unit in plan.units]
     if not any(receipt.counts.written for receipt in ordered):

@@ -16,7 +16,6 @@ from lookahead_data.batches import Reject, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
 from lookahead_data.errors import InputError
-from lookahead_data.model.engines import TokenizersEngine
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
@@ -100,7 +99,7 @@ def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progres
     try:
         return _run_unit(unit, plan, model, folder, report)
     except EngineDifferenceError as difference:
-        slower = replace(model, engine=TokenizersEngine(model.tokenizer))
+        slower = replace(model, encoding="tokenizers")
         return _run_unit(unit, plan, slower, folder, report, differed=str(difference))
 
 

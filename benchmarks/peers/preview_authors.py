@@ -63,9 +63,9 @@ def restated(source: Path, target: Path, tokenizer: Any, preview_tokens: int) ->
 
 
 def run_script(script: Path, source: Path, target: Path, tokenizer: Path, preview_tokens: int) -> float:
-    """Wall seconds of the authors' script on one file, run as a program of its own name in this process.
+    """Wall seconds of the authors' script on one file, run as a program but in this process.
 
-    A process of its own would start with seconds of imports, more and less each time.
+    A new process would import for several seconds, more or less each time, and drown the work.
     """
     command = [
         *(str(script), "--mode", "real", "--m", str(preview_tokens)),

@@ -9,23 +9,30 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from lookahead_data.errors import OutputError
-from lookahead_data.model.load import Model, load_model
+from lookahead_data.config import Settings
+from lookahead_data.errors import LookaheadError, OutputError, TokenizerError
+from lookahead_data.model.engines import Engines
+from lookahead_data.model.load import Model, load_model, preload
 from lookahead_data.pipeline import Progress, run_unit
-from lookahead_data.plan import Plan, Unit
+from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.sink.manifest import Receipt
 
 SMALL = 8 << 20
 """Bytes of input below which starting workers costs more than it gains."""
+
+TRIES = 3
+"""How often a unit is begun before it is given up because its worker dies each time."""
 
 # Each worker has a core to itself; libraries that start threads of their own would crowd the others.
 ONE_THREAD = {
@@ -41,76 +48,156 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_units(
-    units: Sequence[Unit],
-    plan: Plan,
-    model: Model,
-    folder: Path,
-    report: Progress,
-    workers: int | None = None,
-) -> Iterator[Receipt]:
-    """The receipts of `units`, as they are finished, in any order.
+class Crew:
+    """The workers of a job. They start when the crew is made, and get ready while the job is planned.
 
-    Args:
-        report: told of the progress, in this process.
-        workers: how many processes; None is one a core. A small job is done in this process.
-
-    Raises:
-        LookaheadError: a unit failed. Units that are under way are stopped; finished ones stay.
+    Use it as a context manager: when the block ends, all workers are gone.
     """
-    count = min(workers or default_workers(), len(units))
-    if count <= 1 or sum(unit.size for unit in units) < SMALL:
-        for unit in units:
-            yield run_unit(unit, plan, model, folder, report)
-        return
-    yield from _run_in_workers(units, plan, folder, report, count)
+
+    def __init__(self, files: Sequence[InputFile], settings: Settings, workers: int | None = None) -> None:
+        """
+        Args:
+            files: the inputs, by whose size and kind the crew is measured; a small job has none.
+            workers: how many processes at most; None is one a core, and one is this process itself.
+        """
+        self._settings = settings
+        self._workers: list[_Worker] = []
+        count = min(workers or default_workers(), _most_units(files, settings))
+        if count > 1 and sum(file.size for file in files) >= SMALL:
+            with _environment(ONE_THREAD), _main_hidden():
+                self._workers = [_Worker(settings) for _ in range(count)]
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+    def run(
+        self, units: Sequence[Unit], plan: Plan, model: Model, folder: Path, report: Progress
+    ) -> Iterator[Receipt]:
+        """The receipts of `units`, as they are finished, in any order.
+
+        A unit whose worker dies (killed, out of memory, aborted by native code) is begun again with
+        another worker, `TRIES` times in all. What then still fails is told when all others are done.
+
+        Args:
+            report: told of the progress, in this process.
+
+        Raises:
+            LookaheadError: a unit failed. Units that are under way are stopped; finished ones stay.
+            OutputError: workers died; the message names the units that are missing.
+        """
+        if not self._workers or len(units) <= 1:
+            for unit in units:
+                yield run_unit(unit, plan, model, folder, report)
+            return
+        yield from self._run_in_workers(units, plan, folder, report)
+
+    def _run_in_workers(
+        self, units: Sequence[Unit], plan: Plan, folder: Path, report: Progress
+    ) -> Iterator[Receipt]:
+        waiting = [_Task(unit) for unit in reversed(units)]
+        given_up: list[_Task] = []
+        job = (plan, folder)
+        while waiting or any(worker.task for worker in self._workers):
+            for worker in self._workers:
+                if worker.task is None and waiting:
+                    worker.begin(waiting.pop(), job)
+            busy = {worker.connection: worker for worker in self._workers if worker.task}
+            for connection in wait(busy):
+                worker = busy[connection]  # type: ignore[index]
+                try:
+                    answer = worker.connection.recv()
+                except (EOFError, OSError, pickle.UnpicklingError):
+                    task = worker.task
+                    assert task is not None
+                    task.deaths.append(worker.epitaph())
+                    (given_up if len(task.deaths) >= TRIES else waiting).append(task)
+                    with _environment(ONE_THREAD), _main_hidden():
+                        self._workers[self._workers.index(worker)] = _Worker(self._settings)
+                    continue
+                if isinstance(answer, BaseException):
+                    raise answer
+                if isinstance(answer, Receipt):
+                    worker.task = None
+                    yield answer
+                else:
+                    report(*answer)
+        if given_up:
+            raise _missing(given_up, plan, folder)
 
 
-def _run_in_workers(
-    units: Sequence[Unit], plan: Plan, folder: Path, report: Progress, count: int
-) -> Iterator[Receipt]:
-    # Forking a process that runs threads (Polars, Arrow and rayon do) can deadlock: start afresh.
-    context = multiprocessing.get_context("spawn")
-    # A bare pipe: a queue has a lock, and a worker that is killed while it holds it locks out the rest.
-    # Reports are far smaller than what a pipe takes at once, so those of several workers never mix.
-    reader, writer = context.Pipe(duplex=False)
-    listening = threading.Thread(target=_relay, args=(reader, report), daemon=True)
-    with _environment(ONE_THREAD), _main_hidden():
-        pool = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(plan, folder, writer))
-        listening.start()
-        try:
-            waiting = {pool.submit(_work, unit): unit for unit in units}
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    unit = waiting.pop(future)
-                    try:
-                        yield future.result()
-                    except BrokenProcessPool:
-                        raise OutputError(
-                            f"a worker died while {unit.name} or another unit was being converted",
-                            where=str(folder),
-                            remedy="It may have run out of memory: try fewer --workers. The same command "
-                            "goes on after the units that are finished.",
-                        ) from None
-        except BaseException:
-            _kill(pool)
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-            writer.close()  # the last one: the listener then finds the end
-            listening.join()
+@dataclass
+class _Task:
+    """A unit to convert, and how the workers that tried it died."""
+
+    unit: Unit
+    deaths: list[str] = field(default_factory=list)
 
 
-def _relay(reader: Connection, report: Progress) -> None:
-    with contextlib.suppress(EOFError):
-        while True:
-            rows, tokens, size = reader.recv()
-            report(rows, tokens, size)
+class _Worker:
+    """A worker process, seen from the parent."""
+
+    def __init__(self, settings: Settings) -> None:
+        # Forking a process that runs threads (Polars, Arrow and rayon do) can deadlock: start afresh.
+        context = multiprocessing.get_context("spawn")
+        # A pipe of its own: a queue for all has a lock, which a killed worker would take along.
+        self.connection, other = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_work, args=(other, settings), daemon=True)
+        self.process.start()
+        other.close()  # so that the death of the worker is the end of the pipe
+        self.task: _Task | None = None
+        self._knows_job = False
+
+    def begin(self, task: _Task, job: tuple[Plan, Path]) -> None:
+        """Hand over a unit. A worker that is gone by then is noticed when it is waited for."""
+        self.task = task
+        with contextlib.suppress(OSError):
+            if not self._knows_job:
+                self.connection.send(job)
+                self._knows_job = True
+            self.connection.send(task.unit)
+
+    def epitaph(self) -> str:
+        """How the process ended, for people."""
+        self.process.join(timeout=5)
+        code = self.process.exitcode
+        if code is None:
+            self.stop()
+            return "it stopped answering"
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            return f"it was ended by {name}"
+        return f"it ended with status {code}"
+
+    def stop(self) -> None:
+        """End the process at once. What it had not published stays hidden and is swept later."""
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
 
 
-def _kill(pool: ProcessPoolExecutor) -> None:
-    for process in list(pool._processes.values()):
-        process.terminate()
+def _most_units(files: Sequence[InputFile], settings: Settings) -> int:
+    """At most so many units will the files be divided into."""
+    return sum(1 if file.compression else file.size // settings.unit_size + 1 for file in files)
+
+
+def _missing(tasks: Sequence[_Task], plan: Plan, folder: Path) -> OutputError:
+    names = [
+        f"{task.unit.name} ({plan.inputs[task.unit.file].name}, from {task.unit.start:,}): {task.deaths[-1]}"
+        for task in tasks
+    ]
+    return OutputError(
+        f"workers died {TRIES} times over {len(tasks)} of {len(plan.units)} units, which are missing: "
+        + "; ".join(names),
+        where=str(folder),
+        remedy="SIGKILL mostly means out of memory: try fewer --workers. All other units are finished, "
+        "and the same command goes on with these.",
+    )
 
 
 @contextlib.contextmanager
@@ -145,19 +232,35 @@ def _main_hidden() -> Iterator[None]:
             main.__file__ = file
 
 
-_worker: tuple[Plan, Model, Path, Connection] | None = None
-
-
-def _start_worker(plan: Plan, folder: Path, writer: Connection) -> None:
+def _work(connection: Connection, settings: Settings) -> None:
+    """What a worker does: get ready, hear the plan, then convert the units that it is handed."""
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    global _worker
+    engines: Engines | None = None
+    with contextlib.suppress(LookaheadError):  # the parent meets the same error and tells it
+        engines = preload(settings)
+    # The end of the pipe is the end of the parent, however it came.
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        plan, folder = connection.recv()
+        model: Model | None = None
+        while True:
+            unit = connection.recv()
+            answer: Any
+            try:
+                model = model or _model_of(plan, engines)
+                answer = run_unit(unit, plan, model, folder, lambda *told: connection.send(told))
+            except LookaheadError as error:
+                answer = error
+            connection.send(answer)
+
+
+def _model_of(plan: Plan, engines: Engines | None) -> Model:
     size = sum(file.size for file in plan.inputs)
-    model = load_model(plan.settings, str(plan.shape["kind"]), size=size)
-    _worker = (plan, model, folder, writer)
-
-
-def _work(unit: Unit) -> Receipt:
-    assert _worker is not None
-    plan, model, folder, writer = _worker
-    return run_unit(unit, plan, model, folder, lambda *progress: writer.send(progress))
+    model = load_model(plan.settings, str(plan.shape["kind"]), size=size, engines=engines)
+    if model.tokenizer.sha256 != plan.tokenizer["sha256"]:
+        raise TokenizerError(
+            "changed while the job was being planned",
+            where=model.tokenizer.name,
+            remedy="Start again when nothing writes to it any more.",
+        )
+    return model

@@ -80,9 +80,26 @@ class GigatokenEngine:
         layout = ak.contents.ListOffsetArray(
             ak.index.Index64(offsets), characters, parameters={"__array__": "string"}
         )
-        found = self._engine.encode_batch(ak.Array(layout)).layout
+        # On this thread alone: a job's cores are its workers'.
+        found = self._engine.encode_batch(ak.Array(layout), parallel=False).layout
         ids = np.asarray(found.content.data).view(np.int32)
         return ids, np.asarray(found.offsets).astype(np.int64)
+
+
+class Engines:
+    """The engines of one tokenizer, each made when it is first asked for."""
+
+    def __init__(self, tokenizer: LoadedTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._made: dict[str, Engine] = {}
+
+    def get(self, choice: str) -> Engine:
+        """What `choose_engine` gives."""
+        # A tokenizer that treats the start of a text specially needs offsets, which only the truth gives.
+        choice = "tokenizers" if self.tokenizer.sensitive else choice
+        if choice not in self._made:
+            self._made[choice] = choose_engine(choice, self.tokenizer)
+        return self._made[choice]
 
 
 def choose_engine(choice: str, tokenizer: LoadedTokenizer) -> Engine:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lookahead_data.config import Settings
 from lookahead_data.errors import SettingsError, TemplateError
-from lookahead_data.model.engines import Engine, choose_engine
+from lookahead_data.model.engines import Engine, Engines
 from lookahead_data.model.template import BUILTIN, ChatTemplate, find_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -17,16 +17,29 @@ class Model:
     """What a job must know of the model.
 
     Attributes:
-        tokenizer: the loaded tokenizer.
+        engines: the tokenizer's.
         template: the compiled chat template; None is plain concatenation.
-        engine: what encodes.
+        encoding: which engine shall encode (see `choose_engine`).
         warnings: for people.
     """
 
-    tokenizer: LoadedTokenizer
+    engines: Engines
     template: ChatTemplate | None
-    engine: Engine
+    encoding: str = "tokenizers"
     warnings: tuple[str, ...] = ()
+
+    @property
+    def tokenizer(self) -> LoadedTokenizer:
+        return self.engines.tokenizer
+
+    @property
+    def engine(self) -> Engine:
+        """What encodes; loaded when it is first asked for, since a process that only plans never is.
+
+        Raises:
+            TokenizerError: the engine that was asked for cannot be used.
+        """
+        return self.engines.get(self.encoding)
 
 
 def require_tokenizer(settings: Settings) -> LoadedTokenizer:
@@ -43,28 +56,35 @@ SMALL = 4 << 20
 """Bytes of input below which loading the fast engine takes longer than it saves."""
 
 
-def load_model(settings: Settings, shape: str, *, size: int = 0) -> Model:
+def preload(settings: Settings) -> Engines:
+    """Load the tokenizer and the engine before the corpus is known to any further extent."""
+    engines = Engines(require_tokenizer(settings))
+    engines.get(settings.engine)
+    return engines
+
+
+def load_model(settings: Settings, shape: str, *, size: int = 0, engines: Engines | None = None) -> Model:
     """Load tokenizer and template.
 
     Args:
         shape: the corpus's kind: text has no template, and conversations of several turns need one.
         size: bytes of input; for little of it `--engine auto` does not load the fast engine.
+        engines: of the settings' tokenizer, where they are loaded already.
 
     Raises:
         SettingsError, TokenizerError, TemplateError: as the name says.
     """
-    tokenizer = require_tokenizer(settings)
+    engines = engines or Engines(require_tokenizer(settings))
+    tokenizer = engines.tokenizer
     warnings = list(tokenizer.warnings)
     if settings.end_token and tokenizer.token_id(settings.end_token) is None:
         raise SettingsError(
             f"{settings.end_token!r} (--end-token) is not a token of this tokenizer",
             where=tokenizer.name,
         )
-    # A tokenizer that treats the start of a text specially needs offsets, which only the truth gives.
-    small = settings.engine == "auto" and size < SMALL
-    engine = choose_engine("tokenizers" if tokenizer.sensitive or small else settings.engine, tokenizer)
+    encoding = "tokenizers" if settings.engine == "auto" and size < SMALL else settings.engine
     if shape == "text":
-        return Model(tokenizer, None, engine, tuple(warnings))
+        return Model(engines, None, encoding, tuple(warnings))
     found = find_template(settings.chat_template, tokenizer.chat_template, tokenizer.name)
     if found is None and settings.chat_template == "auto":
         if shape in ("messages", "sharegpt"):
@@ -92,4 +112,4 @@ def load_model(settings: Settings, shape: str, *, size: int = 0) -> Model:
             "without a chat template nothing ends the answer, since the tokenizer adds no end token; "
             "name one with --end-token to have the model learn where to stop"
         )
-    return Model(tokenizer, template, engine, tuple(warnings))
+    return Model(engines, template, encoding, tuple(warnings))

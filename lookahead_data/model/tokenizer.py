@@ -7,6 +7,7 @@ import hashlib
 import importlib.resources
 import json
 import re
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ class LoadedTokenizer:
     _normalizer: str | None
     _json: str
     _engine: Tokenizer
+    # Whether special tokens written in a text become their ids is a switch of the whole instance. A
+    # second instance would cost half a second and a hundred megabytes.
+    _switch: threading.Lock
 
     def __repr__(self) -> str:
         return f"<LoadedTokenizer {self.name}, {self.vocab_size:,} tokens>"
@@ -78,18 +82,31 @@ class LoadedTokenizer:
         ]
         return re.compile("|".join(patterns)) if patterns else None
 
-    @functools.cached_property
-    def byte_lengths(self) -> npt.NDArray[np.int64] | None:
-        """For each id the number of UTF-8 bytes that it stands for, shape (vocab_size,); None where
-        that is not fixed, as it is for a byte-level BPE alone, whose tokens spell bytes as letters."""
-        if not self._byte_level or self.sensitive:
-            return None
-        lengths = np.zeros(self.vocab_size, np.int64)
-        for token, place in self._engine.get_vocab(with_added_tokens=False).items():
-            lengths[place] = len(token)
-        for place, added in self._engine.get_added_tokens_decoder().items():
-            lengths[place] = len(added.content.encode())
+    @property
+    def spells_bytes(self) -> bool:
+        """Whether each token stands for a fixed number of bytes (see `byte_lengths`), as only those of
+        a byte-level BPE do, which spell bytes as letters."""
+        return self._byte_level and not self.sensitive
+
+    def byte_lengths(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """For each id the number of UTF-8 bytes that it stands for, of the shape of `ids`."""
+        lengths = self._lengths[ids]
+        if (lengths < 0).any():
+            for place in np.unique(ids[lengths < 0]).tolist():
+                added = self._added.get(place)
+                token = self._engine.id_to_token(place) or ""
+                self._lengths[place] = len(token if added is None else added.encode())
+            lengths = self._lengths[ids]
         return lengths
+
+    @functools.cached_property
+    def _lengths(self) -> npt.NDArray[np.int64]:
+        # Filled as ids are met: to ask for the whole vocabulary takes a quarter of a second.
+        return np.full(max(self.vocab_size, max(self._added, default=0) + 1), -1, np.int64)
+
+    @functools.cached_property
+    def _added(self) -> dict[int, str]:
+        return {place: token.content for place, token in self._engine.get_added_tokens_decoder().items()}
 
     @property
     def normalizes(self) -> str | None:
@@ -106,14 +123,6 @@ class LoadedTokenizer:
         starts = {start for _, (start, _) in splitter.pre_tokenize_str(text)}
         return all(at in starts or at + 1 in starts for at, letter in enumerate(text) if letter == " ")
 
-    @functools.cached_property
-    def _text_engine(self) -> Tokenizer:
-        # A second instance: the switch is one for all of an instance, and is lost by copying.
-        engine = Tokenizer.from_str(self._json)
-        _switch_off(engine)
-        engine.encode_special_tokens = True
-        return engine
-
     def encode(self, texts: Sequence[str], *, special: bool = False, offsets: bool = True) -> list[Encoding]:
         """Encode each text by itself, without BOS or EOS.
 
@@ -122,9 +131,10 @@ class LoadedTokenizer:
                 stay text.
             offsets: whether character offsets are needed; without them it is faster.
         """
-        engine = self._engine if special else self._text_engine
-        batch = engine.encode_batch if offsets else engine.encode_batch_fast
-        return batch(list(texts), add_special_tokens=False)
+        batch = self._engine.encode_batch if offsets else self._engine.encode_batch_fast
+        with self._switch:
+            self._engine.encode_special_tokens = not special
+            return batch(list(texts), add_special_tokens=False)
 
     def encode_ids(self, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
         """The token ids of each text, encoded by itself."""
@@ -161,26 +171,27 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
     raw = files.get("tokenizer.json")
     if raw is None:
         raise TokenizerError("holds no tokenizer.json", where=source, remedy=_REMEDY)
-    document = _parse(raw, source, "tokenizer.json")
     config = _parse(files.get("tokenizer_config.json", b"{}"), source, "tokenizer_config.json")
     tokens_map = _parse(files.get("special_tokens_map.json", b"{}"), source, "special_tokens_map.json")
-    model = document.get("model")
-    if isinstance(model, dict) and model.get("dropout"):
-        raise TokenizerError(
-            f"its BPE model has a dropout of {model['dropout']}, so it would give other tokens each time",
-            where=source,
-            remedy="Set model.dropout to null in tokenizer.json.",
-        )
     try:
         engine = Tokenizer.from_str(raw.decode("utf-8"))
     except Exception as error:  # the binding raises plain Exception
+        _parse(raw, source, "tokenizer.json")
         raise TokenizerError(f"tokenizer.json cannot be loaded: {error}", where=source) from None
+    dropout = getattr(engine.model, "dropout", None)
+    if dropout:
+        raise TokenizerError(
+            f"its BPE model has a dropout of {dropout:g}, so it would give other tokens each time",
+            where=source,
+            remedy="Set model.dropout to null in tokenizer.json.",
+        )
     warnings = [
         f"tokenizer.json sets {what}; it is switched off, since it would cut or fill rows"
         for what in ("truncation", "padding")
-        if document.get(what) is not None
+        if getattr(engine, what) is not None
     ]
-    _switch_off(engine)
+    engine.no_truncation()
+    engine.no_padding()
     added = engine.get_added_tokens_decoder().values()
     special = sorted((token.content for token in added if token.special), key=lambda t: (-len(t), t))
     prefix, suffix = _frame(engine)
@@ -197,11 +208,11 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
         restarts=restarts,
         vocab_size=engine.get_vocab_size(with_added_tokens=True),
         warnings=tuple(warnings),
-        _byte_level=(document.get("decoder") or {}).get("type") == "ByteLevel"
-        and document["model"].get("type") == "BPE",
-        _normalizer=(document.get("normalizer") or {}).get("type"),
+        _byte_level=_kind(engine.decoder) == "ByteLevel" and _kind(engine.model) == "BPE",
+        _normalizer=_kind(engine.normalizer),
         _json=raw.decode("utf-8"),
         _engine=engine,
+        _switch=threading.Lock(),
     )
 
 
@@ -273,9 +284,9 @@ def _digest(files: dict[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _switch_off(engine: Tokenizer) -> None:
-    engine.no_truncation()
-    engine.no_padding()
+def _kind(part: object) -> str | None:
+    """The kind of a part of a tokenizer (`NFC`, `BPE`), or None where it has none."""
+    return None if part is None else type(part).__name__
 
 
 def _named_tokens(*documents: dict[str, Any]) -> dict[str, str]:

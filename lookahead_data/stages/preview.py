@@ -125,8 +125,7 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     crosses. The bytes that the first tokens stand for are the text, up to the end of the character.
     Answers for which this is not sure to be right go to `answer_heads`.
     """
-    lengths = tokenizer.byte_lengths
-    if lengths is None or not tokenizer.splits_words or tokenizer.normalizes not in (None, "NFC"):
+    if not tokenizer.spells_bytes or not tokenizer.splits_words or tokenizer.normalizes not in (None, "NFC"):
         return Heads.of(answer_heads(answers.to_pylist(), tokenizer, count))
     bounds, raw = utf8_parts(answers)
     sizes = np.diff(bounds)
@@ -134,7 +133,7 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     heads = answers if np.array_equal(cuts, sizes) else substrings(answers, cuts)
     ids, offsets = engine.encode(heads)
     found = np.diff(offsets)
-    spelled = np.concatenate([[0], np.cumsum(lengths[ids])])
+    spelled = np.concatenate([[0], np.cumsum(tokenizer.byte_lengths(ids))])
     tokens = np.minimum(found, count)
     ends = spelled[offsets[:-1] + tokens] - spelled[offsets[:-1]]
     sure = spelled[offsets[1:]] - spelled[offsets[:-1]] == cuts
