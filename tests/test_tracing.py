@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pytest
 from helpers import TEMPLATES, conversation
@@ -21,7 +20,6 @@ from lookahead_data.model.template import BUILTIN, ChatTemplate, builtin_templat
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.model.trace import probe_for, recording
 from lookahead_data.stages.render import Render
-from lookahead_data.texts import WHITE_SPACE, says_something
 
 SOURCES = {name: builtin_template(name) for name in BUILTIN} | TEMPLATES
 CHOOSY = """{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' }}
@@ -155,14 +153,6 @@ def test_what_cannot_tell_them_apart_is_not(builtin: LoadedTokenizer) -> None:
         template.render([{"role": "user", "content": probe_for((0, "content"))}])
     assert recorder.opaque is None
     assert recorder.needles == {"!", "secret", "yes"}
-
-
-def test_polars_strips_what_python_strips() -> None:
-    assert "".join(chr(code) for code in range(0x110000) if chr(code).isspace()) == WHITE_SPACE
-    assert len(WHITE_SPACE) == 29
-    assert (WHITE_SPACE + "x" + WHITE_SPACE).strip() == "x"
-    texts = [None, "", *WHITE_SPACE, WHITE_SPACE, WHITE_SPACE + "x", "]^\\", "\n-"]
-    assert says_something(pl.Series(texts)).tolist() == [bool((text or "").strip()) for text in texts]
 
 
 def test_real_rows_are_not_rendered_one_by_one(shared: Path) -> None:

@@ -8,6 +8,8 @@ go to the strict reader one by one, which is also the oracle of this module.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from lookahead_data.source.records import MAX_NESTING
 from lookahead_data.texts import says_something
 
 KEY = r'"((?:[^"\\]|\\.)*)"\s*:'
-DOUBTFUL = r"(?i)\\\\ud[89a-f]|\\u0000|[0-9]e\+?[0-9]{3}"
+DOUBTFUL = r"(?i)\\\\ud[89a-f]|\\u0000|[:,\[]\s*-?[0-9.]+e\+?[0-9]{3}"
 """An escaped backslash before what looks like half of a UTF-16 pair, a NUL, a number that may be
 beyond floats."""
 HALF = r"(?i)\\ud[89a-f]"
@@ -72,10 +74,11 @@ def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
     bounds = np.concatenate([[0], ends]).astype(np.int64)
     fast = np.zeros(len(ends), bool)
     messages = pa.array([], pa.list_(MESSAGE))
-    if _is_text(block.data):
-        lines = pl.Series(large_strings(bounds, raw))
-        fast = _plain_lines(lines, shape) & (np.diff(bounds) <= max_line_size)
-        fast, messages = _decode(lines, fast, shape)
+    lines = large_strings(bounds, raw)
+    if _is_text(lines, block.data):
+        series = pl.Series(lines)
+        fast = _plain_lines(series, shape) & (np.diff(bounds) <= max_line_size)
+        fast, messages = _decode(series, fast, shape)
     places = np.flatnonzero(fast)
     columns = [pa.array(block.row + places), pa.array(block.offset + bounds[places]), messages]
     wanted = schema(("row", "offset", "messages"))
@@ -98,12 +101,12 @@ def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
     return Staged(pa.RecordBatch.from_arrays(arrays, schema=wanted), rest.rejects, rest.notes)
 
 
-def _is_text(data: bytes) -> bool:
+def _is_text(lines: pa.LargeStringArray, data: bytes) -> bool:
     if b"\0" in data:
         return False
     try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
+        lines.validate(full=True)  # that all is UTF-8
+    except pa.ArrowInvalid:
         return False
     return True
 
@@ -115,13 +118,14 @@ def _plain_lines(lines: pl.Series, shape: Shape) -> Flags:
     common = [~line.contains(DOUBTFUL), line.count_matches(r"[\[{]") <= MAX_NESTING]
     if _any(frame, line.contains(HALF)):
         common.append(line.count_matches(HALF) == 2 * line.count_matches(PAIR))
+    sound = _flags(frame, common)
     known = _known_keys(lines, shape)
     plain = np.zeros(len(lines), bool)
     if len(known) <= MOST_KEYS:
-        plain = _flags(frame, [*common, *_familiar(known, shape)])
-    others = np.flatnonzero(~plain)
+        plain = sound & _flags(frame, _familiar(known, shape))
+    others = np.flatnonzero(sound & ~plain)
     if len(others):
-        plain[others] = _flags(frame[others], [*common, *_unambiguous(shape)])
+        plain[others] = _flags(frame[others], _unambiguous(shape))
     return plain
 
 
@@ -135,20 +139,27 @@ def _any(frame: pl.DataFrame, test: pl.Expr) -> bool:
 
 
 def _known_keys(lines: pl.Series, shape: Shape) -> list[str]:
-    """The keys of the first line, as they are spelled there, and those that the shape has."""
-    first = next((line for line in lines.head(SMALLEST) if line.strip()), "")
+    """The keys of one of the first lines, and those that the shape has."""
+    found: list[str] = []
+
+    def collect(pairs: list[tuple[str, object]]) -> None:
+        found.extend(name for name, _ in pairs)
+
+    first = min((line for line in lines.head(SMALLEST) if line.strip()), key=len, default="{}")
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(first, object_pairs_hook=collect)
     repeated = _turn_keys(shape) or ()
-    found = [name for name in re.findall(KEY, first) if name not in repeated]
-    return list(dict.fromkeys([*shape.all_fields, *found]))
+    return list(dict.fromkeys([*shape.all_fields, *(name for name in found if name not in repeated)]))
 
 
 def _familiar(known: list[str], shape: Shape) -> list[pl.Expr]:
     """Tests for lines that hold known keys alone, which then nothing can double."""
     line = pl.col("line").str
     repeated = _turn_keys(shape)
-    every = line.count_matches(r'"\s*:')
+    # Inside of a text the quote before a colon has a backslash before it, and a key's has none.
+    every = line.count_matches(r'"\s*:') - line.count_matches(r'\\"\s*:')
     counts: list[pl.Expr] = []
-    tests: list[pl.Expr] = []
+    tests: list[pl.Expr] = [~line.contains(r'\\\\"\s*:')]  # a backslash of its own before the quote
     for name in known:
         count = line.count_matches(rf'"{re.escape(name)}"\s*:{_value(name, shape)}')
         tests.append(count == 1 if name in shape.fields else count <= 1)
@@ -157,7 +168,6 @@ def _familiar(known: list[str], shape: Shape) -> list[pl.Expr]:
         role, said = (line.count_matches(rf'"{name}"\s*:\s*"') for name in repeated)
         tests += [role == said, *(pl.lit(value=False) for name in known if name in _unlike(repeated))]
         counts += [role, said]
-    # Text may look like a key too: such a line has more of them, and takes the other way.
     return [*tests, every == pl.sum_horizontal(counts)]
 
 

@@ -8,6 +8,7 @@ phrase, and the answer begins with the phrase.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +27,14 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
 from lookahead_data.model.engines import Engine
 from lookahead_data.model.tokenizer import LoadedTokenizer
-from lookahead_data.texts import all_ascii, says_something
+from lookahead_data.texts import is_nfc, says_something
 
 Conversation = list[dict[str, str]]
 
 ENOUGH = 12
 """Bytes of an answer that are encoded for each token of the preview; few tokens have more."""
+SAMPLED = 16384
+"""Bytes of each batch's answers whose heads are found by the slow, obvious way too."""
 WINDOW = 64
 """Bytes in which a place to cut a long answer is looked for."""
 
@@ -113,6 +116,9 @@ class Heads:
             np.array([head.whole for head in heads], bool),
         )
 
+    def take(self, places: Ints) -> Heads:
+        return Heads(self.texts.take(pa.array(places)), self.tokens[places], self.whole[places])
+
     def to_list(self) -> list[Head]:
         columns = self.texts.to_pylist(), self.tokens.tolist(), self.whole.tolist()
         return [Head(*values) for values in zip(*columns, strict=True)]
@@ -140,10 +146,7 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     sure &= (cuts == sizes) | (found > count)
     series = pl.Series(heads)
     if tokenizer.normalizes:
-        # Normalizing is slow, and leaves ASCII alone.
-        others = np.flatnonzero(~all_ascii(series))
-        foreign = series.gather(others)
-        sure[others] &= (foreign.str.normalize("NFC") == foreign).to_numpy()
+        sure &= is_nfc(series)
     if tokenizer.special:
         sure &= ~series.str.contains_any(list(tokenizer.special)).to_numpy()
     whole = (found <= count) & sure
@@ -161,10 +164,21 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     return Heads(texts, tokens, whole)
 
 
-def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], limit: int) -> Ints:
-    """How many bytes of each text to encode: all, or up to a space between two ASCII letters.
+def _sample(answers: pa.LargeStringArray) -> Ints:
+    """The places of the first, the middle and the last answer, less those too long to look at."""
+    count = len(answers)
+    places = np.unique([0, count // 2, count - 1]) if count else np.zeros(0, np.int64)
+    sizes = np.diff(utf8_parts(answers)[0])[places]
+    return places[np.cumsum(sizes) <= SAMPLED]
 
-    The space is the last one within `WINDOW` bytes before `limit`.
+
+def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], limit: int) -> Ints:
+    """How many bytes of each text to encode: all, or up to a space between two letters.
+
+    A byte beyond ASCII passes for a letter: before a single space every splitter that splits words
+    at all begins a new one.
+
+    The space is the first one within `WINDOW` bytes before `limit`.
     """
     sizes = np.diff(bounds)
     cuts = sizes.copy()
@@ -173,11 +187,10 @@ def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], limit: int) -> Ints:
         return cuts
     places = (bounds[:-1][long] + limit)[:, None] + np.arange(-WINDOW - 1, 1)
     window = raw[places]
-    letters = ((window | 0x20) >= ord("a")) & ((window | 0x20) <= ord("z"))
+    letters = (((window | 0x20) >= ord("a")) & ((window | 0x20) <= ord("z"))) | (window >= 0x80)
     fits = (window[:, 1:-1] == ord(" ")) & letters[:, :-2] & letters[:, 2:]
-    last = WINDOW - 1 - np.argmax(fits[:, ::-1], axis=1)
     some = fits.any(axis=1)
-    cuts[long[some]] = limit - WINDOW + last[some]
+    cuts[long[some]] = limit - WINDOW + np.argmax(fits, axis=1)[some]
     return cuts
 
 
@@ -192,6 +205,7 @@ class Preview:
         self._settings = settings
         self._tokenizer = tokenizer
         self._engine = engine
+        self._quick = True
         virtual = settings.mode == "virtual"
         self._phrase_tokens = len(tokenizer.encode_ids([settings.phrase])[0]) if virtual else 0
 
@@ -202,13 +216,13 @@ class Preview:
             return sieve.staged(previews=nothing)
         talk = _Talk(batch.column("messages"))
         turns = talk.chosen(self._settings.preview_turns)
-        heads = self._heads(talk.contents.take(pa.array(turns)))
+        heads = self._heads(talk.contents.take(pa.array(turns)), sieve.notes)
         rows = talk.rows[turns]
         if self._settings.short_answer != "keep":
             self._sort_out_short(rows, heads, sieve)
             shown = np.flatnonzero(~heads.whole)
             turns, rows = turns[shown], rows[shown]
-            heads = Heads(heads.texts.take(pa.array(shown)), heads.tokens[shown], heads.whole[shown])
+            heads = heads.take(shown)
         self._take_notes(talk, turns, sieve)
         connector = pa.scalar(self._settings.connector, pa.large_string())
         texts = pc.binary_join_element_wise(connector, heads.texts, pa.scalar("", pa.large_string()))
@@ -231,7 +245,8 @@ class Preview:
             previews=lists_of(np.concatenate([[0], np.cumsum(counts)]), previews),
         )
 
-    def _heads(self, answers: pa.LargeStringArray) -> Heads:
+    def _heads(self, answers: pa.LargeStringArray, notes: Counter[str]) -> Heads:
+        """The heads of answers; a few of each batch are found by `answer_heads` too, and compared."""
         count = len(answers)
         if self._settings.mode == "virtual":
             return Heads(
@@ -242,7 +257,16 @@ class Preview:
         if self._settings.cut == "reference":
             m = self._settings.preview_tokens
             return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m, cut="reference"))
-        return heads_of(answers, self._tokenizer, self._engine, self._settings.preview_tokens)
+        m = self._settings.preview_tokens
+        if self._quick:
+            heads = heads_of(answers, self._tokenizer, self._engine, m)
+            sample = _sample(answers)
+            expected = answer_heads(answers.take(pa.array(sample)).to_pylist(), self._tokenizer, m)
+            if heads.take(sample).to_list() == expected:
+                return heads
+            self._quick = False
+            notes["preview_differs"] += count
+        return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m))
 
     def _sort_out_short(self, rows: Ints, heads: Heads, sieve: Sieve) -> None:
         for at in np.flatnonzero(heads.whole).tolist():

@@ -31,7 +31,8 @@ from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, note_needle, probe_for, recording
 
 VERIFIED = 8
-"""Rows of each batch, of those that are rendered one by one, that plain Jinja renders too."""
+"""Rows of each batch that plain Jinja renders too: of those rendered by a trace, spread over the
+batch, and of those rendered one by one."""
 
 _Row = tuple[list[dict[str, Any]], list[dict[str, int]]]
 
@@ -65,6 +66,7 @@ class Render:
         self._guards = settings.special_tokens != "allow"
         self._masks = settings.mask_preview
         self._layouts: dict[Shape, SegmentLayout | None] = {}
+        self._met: set[Shape] = set()
         self._end = settings.end_token or ""
         self.gives = ("segments", "masked") if settings.mask_preview else ("segments",)
 
@@ -83,6 +85,7 @@ class Render:
         found: list[pa.Array] = []
         places: list[Ints] = []
         singly: list[Ints] = []
+        spread = np.linspace(0, batch.num_rows, VERIFIED, endpoint=False).astype(np.int64)
         for shape, rows in texts.by_shape():
             layout = self._layout(shape)
             if layout is None:
@@ -94,7 +97,9 @@ class Render:
             if not len(rows):
                 continue
             segments = layout.segments(texts, rows)
-            if not self._as_expected(batch, rows, segments):
+            sample = np.flatnonzero(np.isin(rows, spread)) if shape in self._met else np.arange(2)
+            self._met.add(shape)
+            if not self._as_expected(batch, rows, segments, sample[sample < len(rows)]):
                 # The trace does not hold after all: all rows of the shape are rendered one by one.
                 self._layouts[shape] = None
                 singly.append(rows)
@@ -113,12 +118,11 @@ class Render:
         order = np.argsort(np.concatenate(places))
         return pa.concat_arrays(found).take(pa.array(order))
 
-    def _as_expected(self, batch: pa.RecordBatch, rows: Ints, segments: pa.Array) -> bool:
-        """Whether the first and the last row have the segments that rendering them alone gives."""
+    def _as_expected(self, batch: pa.RecordBatch, rows: Ints, segments: pa.Array, sample: Ints) -> bool:
+        """Whether the sampled ones of the rows have the segments that rendering them alone gives."""
         ignored = Sieve(batch)
-        ends = np.unique([0, len(rows) - 1])
-        expected = [row for row, _ in self._render_rows(batch, rows[ends], ignored)]
-        return not ignored.rejects and segments.take(pa.array(ends)).to_pylist() == expected
+        expected = [row for row, _ in self._render_rows(batch, rows[sample], ignored)]
+        return not ignored.rejects and segments.take(pa.array(sample)).to_pylist() == expected
 
     def _render_rows(self, batch: pa.RecordBatch, rows: Ints, sieve: Sieve) -> list[_Row]:
         """Rows one by one: their segments, and what of them is masked."""
