@@ -29,14 +29,14 @@ if TYPE_CHECKING:
         TokenizerError,
     )
     from lookahead_data.listener import Listener
-    from lookahead_data.rewrite import PreviewReport
+    from lookahead_data.rewrite.report import PreviewReport
     from lookahead_data.sink.manifest import Manifest
 
 _HOMES = {
     "convert": "api",
     "preview": "api",
     "Previewed": "api",
-    "PreviewReport": "rewrite",
+    "PreviewReport": "rewrite.report",
     "inspect": "check.inspect",
     "Settings": "config",
     "load_config": "config",

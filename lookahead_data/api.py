@@ -19,18 +19,13 @@ from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan
 from lookahead_data.planning import plan_job
-from lookahead_data.rewrite import (
-    OUTPUT_FORMATS,
-    PreviewReport,
-    quarantine_lines,
-    rewrite_files,
-    table_of,
-    write_rows,
-)
+from lookahead_data.rewrite.files import rewrite_files
+from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, held
 from lookahead_data.sink.manifest import Manifest, Receipt, load_receipt
 from lookahead_data.sink.publish import write_text
+from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_rows
 from lookahead_data.source.conversations import Shape
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
@@ -149,9 +144,13 @@ def preview(
     listener = listener or Listener()
     report = PreviewReport()
     with as_files(inputs) as files:
-        batches = rewrite_files(files, chosen, report, listener)
         if output is None:
-            rows = [row for batch in batches for row in batch]
+            rows = [
+                row
+                for batch in rewrite_files(files, chosen, report, listener)
+                for row in batch
+                if isinstance(row, dict)
+            ]
             return Previewed(_as_given(rows, inputs, files), report)
         path = Path(output)
         kind = _output_format(path, format)
@@ -169,6 +168,7 @@ def preview(
                 where=str(rejects),
                 remedy="Name another output, or move that file away.",
             )
+        batches = rewrite_files(files, chosen, report, listener, as_lines=kind == "jsonl")
         write_rows(batches, path, kind, _common_schema(files))
         if report.rejects:
             write_text(rejects, quarantine_lines(report, files))

@@ -19,8 +19,9 @@ import lookahead_data as la
 from lookahead_data.config import CONNECTOR, PHRASE
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.model.engines import TokenizersEngine, choose_engine
+from lookahead_data.model.heads import Heads, answer_heads, heads_of
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
-from lookahead_data.stages.preview import Heads, answer_heads, heads_of, preview_turns
+from lookahead_data.stages.preview import preview_turns
 
 ANSWERS = st.text(
     st.one_of(st.sampled_from(list("ab 12é👩‍👧́\n▁'")), st.characters(codec="utf-8", exclude_characters="\0")),
@@ -248,7 +249,23 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 
 LONG = st.lists(
-    st.sampled_from([*"ab 1é漢👩‍\n\t'", " word", " another", "<|im_end|>", "e\u0301", "!!"]), max_size=120
+    st.sampled_from(
+        [
+            *"ab 1é漢👩‍\n\t'",
+            " word",
+            " another",
+            "<|im_end|>",
+            "e\u0301",
+            "!!",
+            " привет",
+            "\u3000",
+            "\xa0",
+            " न",
+            "“",
+            "…",
+        ]
+    ),
+    max_size=120,
 )
 
 

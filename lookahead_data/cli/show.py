@@ -23,7 +23,7 @@ from lookahead_data.listener import Listener
 
 if TYPE_CHECKING:
     from lookahead_data.check.inspect import SeenRow
-    from lookahead_data.rewrite import PreviewReport
+    from lookahead_data.rewrite.report import PreviewReport
     from lookahead_data.sink.manifest import Manifest
 
 STYLES = {"context": "", "preview": "bold yellow", "supervised": "green"}

@@ -54,6 +54,15 @@ class Block:
     offset: int
     row: int
 
+    def lines(self) -> tuple[Ints, pa.LargeStringArray]:
+        """Where each line begins, and the last ends, in bytes; and the lines, which may be no UTF-8."""
+        raw = np.frombuffer(self.data, np.uint8)
+        ends = np.flatnonzero(raw == ord("\n")) + 1
+        if not len(ends) or ends[-1] != len(raw):
+            ends = np.append(ends, len(raw))
+        bounds = np.concatenate([[0], ends]).astype(np.int64)
+        return bounds, large_strings(bounds, raw)
+
 
 def conversations(blocks: Iterator[Block], shape: Shape, max_line_size: int) -> Iterator[tuple[Staged, int]]:
     """Batches of conversations, each with the bytes of input that it took."""
@@ -67,15 +76,10 @@ def handles(shape: Shape) -> bool:
 
 
 def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
-    raw = np.frombuffer(block.data, np.uint8)
-    ends = np.flatnonzero(raw == ord("\n")) + 1
-    if not len(ends) or ends[-1] != len(raw):
-        ends = np.append(ends, len(raw))
-    bounds = np.concatenate([[0], ends]).astype(np.int64)
-    fast = np.zeros(len(ends), bool)
+    bounds, lines = block.lines()
+    fast = np.zeros(len(lines), bool)
     messages = pa.array([], pa.list_(MESSAGE))
-    lines = large_strings(bounds, raw)
-    if _is_text(lines, block.data):
+    if is_text(lines, block.data):
         series = pl.Series(lines)
         fast = _plain_lines(series, shape) & (np.diff(bounds) <= max_line_size)
         fast, messages = _decode(series, fast, shape)
@@ -101,7 +105,8 @@ def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
     return Staged(pa.RecordBatch.from_arrays(arrays, schema=wanted), rest.rejects, rest.notes)
 
 
-def _is_text(lines: pa.LargeStringArray, data: bytes) -> bool:
+def is_text(lines: pa.LargeStringArray, data: bytes) -> bool:
+    """Whether lines, of these bytes, are UTF-8 without a NUL."""
     if b"\0" in data:
         return False
     try:
@@ -230,6 +235,13 @@ def _decode(lines: pl.Series, fast: Flags, shape: Shape) -> tuple[Flags, pa.List
         right, messages = _from_fields(decoded, shape)
     fast[np.flatnonzero(fast)[~right]] = False
     return fast, messages.filter(pa.array(right))
+
+
+def fields_of_lines(lines: pl.Series, shape: Shape, max_line_size: int) -> tuple[Flags, pl.DataFrame]:
+    """Which lines of prompts and completions are plain, and the fields of those that are."""
+    plain = _plain_lines(lines, shape) & (lines.str.len_bytes() <= max_line_size).to_numpy()
+    kind = pl.Struct(dict.fromkeys(shape.all_fields, pl.String()))
+    return plain, _decode_range(lines, np.flatnonzero(plain), kind, plain).struct.unnest()
 
 
 def _decode_range(lines: pl.Series, places: Ints, kind: pl.DataType, fast: Flags) -> pl.Series:

@@ -7,191 +7,25 @@ phrase, and the answer begins with the phrase.
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from tokenizers import Encoding
 
-from lookahead_data.arrays import Ints, lists_of, offsets_of, put, substrings, utf8_parts
+from lookahead_data.arrays import Ints, lists_of, offsets_of, put
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, MESSAGE, PREVIEW
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
 from lookahead_data.model.engines import Engine
+from lookahead_data.model.heads import Head, HeadFinder, Heads
 from lookahead_data.model.tokenizer import LoadedTokenizer
-from lookahead_data.texts import is_nfc, says_something
+from lookahead_data.texts import says_something
 
 Conversation = list[dict[str, str]]
-
-ENOUGH = 12
-"""Bytes of an answer that are encoded for each token of the preview; few tokens have more."""
-SAMPLED = 16384
-"""Bytes of each batch's answers whose heads are found by the slow, obvious way too."""
-WINDOW = 64
-"""Bytes in which a place to cut a long answer is looked for."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """The head of an answer.
-
-    Attributes:
-        text: what is shown of it.
-        tokens: how many tokens of the answer that is.
-        whole: whether the answer has no more tokens than are shown.
-    """
-
-    text: str
-    tokens: int
-    whole: bool
-
-
-def answer_heads(
-    answers: Sequence[str], tokenizer: LoadedTokenizer, count: int, *, cut: str = "char"
-) -> list[Head]:
-    """The first `count` tokens of each answer, as text.
-
-    Each answer is encoded alone, without BOS or EOS.
-
-    Args:
-        cut: `char`: the shortest prefix of the answer that covers the tokens and ends between two
-            characters. `reference`: what `convert_tokens_to_string(tokenize(answer)[:count])` of
-            transformers gives, where a character cut in half is U+FFFD and the decoder may drop a
-            leading space.
-    """
-    reference = cut == "reference"
-    encodings = tokenizer.encode(answers, special=reference)
-    heads = []
-    for answer, encoding in zip(answers, encodings, strict=True):
-        whole = len(encoding) <= count
-        if reference:
-            text = tokenizer.tokens_to_text(encoding.tokens[:count])
-        else:
-            text = answer if whole else answer[: _covered(answer, encoding, count, tokenizer.sensitive)]
-        heads.append(Head(text, min(count, len(encoding)), whole))
-    return heads
-
-
-def _covered(answer: str, encoding: Encoding, count: int, sensitive: bool) -> int:
-    """The number of characters that the first `count` tokens cover; there are more tokens."""
-    spans = encoding.offsets
-    if sensitive and encoding.tokens[0] == "▁" and spans[1][0] == spans[0][0]:
-        # A `▁` of its own that the tokenizer put before the text: it stands for no character, though
-        # its span says the first one.
-        spans = [(0, 0), *spans[1:]]
-    end = max(stop for _, stop in spans[:count])
-    # Normalization to NFC composes characters and gives the token the span of the first alone. The
-    # marks that were composed into it, up to where a later token starts, belong to it.
-    following = next((start for start, _ in spans[count:] if start >= end), len(answer))
-    while end < following and unicodedata.combining(answer[end]):
-        end += 1
-    return end
-
-
-@dataclass(frozen=True)
-class Heads:
-    """The heads of many answers, as columns.
-
-    Attributes:
-        texts, tokens, whole: see `Head`; each of shape (answers,).
-    """
-
-    texts: pa.LargeStringArray
-    tokens: Ints
-    whole: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, heads: Sequence[Head]) -> Heads:
-        return cls(
-            pa.array([head.text for head in heads], pa.large_string()),
-            np.array([head.tokens for head in heads], np.int64),
-            np.array([head.whole for head in heads], bool),
-        )
-
-    def take(self, places: Ints) -> Heads:
-        return Heads(self.texts.take(pa.array(places)), self.tokens[places], self.whole[places])
-
-    def to_list(self) -> list[Head]:
-        columns = self.texts.to_pylist(), self.tokens.tolist(), self.whole.tolist()
-        return [Head(*values) for values in zip(*columns, strict=True)]
-
-
-def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: Engine, count: int) -> Heads:
-    """What `answer_heads` gives with `cut="char"`, for many answers at once.
-
-    Only the head of a long answer is encoded, up to a place where a word ends, which no token
-    crosses. The bytes that the first tokens stand for are the text, up to the end of the character.
-    Answers for which this is not sure to be right go to `answer_heads`.
-    """
-    if not tokenizer.spells_bytes or not tokenizer.splits_words or tokenizer.normalizes not in (None, "NFC"):
-        return Heads.of(answer_heads(answers.to_pylist(), tokenizer, count))
-    bounds, raw = utf8_parts(answers)
-    sizes = np.diff(bounds)
-    cuts = _safe_cuts(bounds, raw, ENOUGH * count + WINDOW)
-    heads = answers if np.array_equal(cuts, sizes) else substrings(answers, cuts)
-    ids, offsets = engine.encode(heads)
-    found = np.diff(offsets)
-    spelled = np.concatenate([[0], np.cumsum(tokenizer.byte_lengths(ids))])
-    tokens = np.minimum(found, count)
-    ends = spelled[offsets[:-1] + tokens] - spelled[offsets[:-1]]
-    sure = spelled[offsets[1:]] - spelled[offsets[:-1]] == cuts
-    sure &= (cuts == sizes) | (found > count)
-    series = pl.Series(heads)
-    if tokenizer.normalizes:
-        sure &= is_nfc(series)
-    if tokenizer.special:
-        sure &= ~series.str.contains_any(list(tokenizer.special)).to_numpy()
-    whole = (found <= count) & sure
-    ends = np.where(whole, sizes, ends)
-    for _ in range(3):  # a character has at most three bytes behind its first
-        places = np.minimum(bounds[:-1] + ends, max(len(raw) - 1, 0))
-        inside = (ends < sizes) & ((raw[places] & 0xC0) == 0x80) if len(raw) else np.zeros(len(ends), bool)
-        ends = ends + inside
-    texts = substrings(answers, np.where(sure, ends, 0))
-    unsure = np.flatnonzero(~sure)
-    if len(unsure):
-        slow = Heads.of(answer_heads(answers.take(pa.array(unsure)).to_pylist(), tokenizer, count))
-        texts = put(texts, unsure, slow.texts)
-        tokens[unsure], whole[unsure] = slow.tokens, slow.whole
-    return Heads(texts, tokens, whole)
-
-
-def _sample(answers: pa.LargeStringArray) -> Ints:
-    """The places of the first, the middle and the last answer, less those too long to look at."""
-    count = len(answers)
-    places = np.unique([0, count // 2, count - 1]) if count else np.zeros(0, np.int64)
-    sizes = np.diff(utf8_parts(answers)[0])[places]
-    return places[np.cumsum(sizes) <= SAMPLED]
-
-
-def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], limit: int) -> Ints:
-    """How many bytes of each text to encode: all, or up to a space between two letters.
-
-    A byte beyond ASCII passes for a letter: before a single space every splitter that splits words
-    at all begins a new one.
-
-    The space is the first one within `WINDOW` bytes before `limit`.
-    """
-    sizes = np.diff(bounds)
-    cuts = sizes.copy()
-    long = np.flatnonzero(sizes > limit + 1)
-    if not len(long):
-        return cuts
-    places = (bounds[:-1][long] + limit)[:, None] + np.arange(-WINDOW - 1, 1)
-    window = raw[places]
-    letters = (((window | 0x20) >= ord("a")) & ((window | 0x20) <= ord("z"))) | (window >= 0x80)
-    fits = (window[:, 1:-1] == ord(" ")) & letters[:, :-2] & letters[:, 2:]
-    some = fits.any(axis=1)
-    cuts[long[some]] = limit - WINDOW + np.argmax(fits, axis=1)[some]
-    return cuts
 
 
 class Preview:
@@ -203,11 +37,7 @@ class Preview:
 
     def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine) -> None:
         self._settings = settings
-        self._tokenizer = tokenizer
-        self._engine = engine
-        self._quick = True
-        virtual = settings.mode == "virtual"
-        self._phrase_tokens = len(tokenizer.encode_ids([settings.phrase])[0]) if virtual else 0
+        self._heads = HeadFinder(settings, tokenizer, engine)
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
@@ -216,7 +46,7 @@ class Preview:
             return sieve.staged(previews=nothing)
         talk = _Talk(batch.column("messages"))
         turns = talk.chosen(self._settings.preview_turns)
-        heads = self._heads(talk.contents.take(pa.array(turns)), sieve.notes)
+        heads = self._heads.find(talk.contents.take(pa.array(turns)), sieve.notes)
         rows = talk.rows[turns]
         if self._settings.short_answer != "keep":
             self._sort_out_short(rows, heads, sieve)
@@ -244,29 +74,6 @@ class Preview:
             messages=talk.with_contents(contents),
             previews=lists_of(np.concatenate([[0], np.cumsum(counts)]), previews),
         )
-
-    def _heads(self, answers: pa.LargeStringArray, notes: Counter[str]) -> Heads:
-        """The heads of answers; a few of each batch are found by `answer_heads` too, and compared."""
-        count = len(answers)
-        if self._settings.mode == "virtual":
-            return Heads(
-                pa.array([self._settings.phrase] * count, pa.large_string()),
-                np.full(count, self._phrase_tokens),
-                np.zeros(count, bool),
-            )
-        if self._settings.cut == "reference":
-            m = self._settings.preview_tokens
-            return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m, cut="reference"))
-        m = self._settings.preview_tokens
-        if self._quick:
-            heads = heads_of(answers, self._tokenizer, self._engine, m)
-            sample = _sample(answers)
-            expected = answer_heads(answers.take(pa.array(sample)).to_pylist(), self._tokenizer, m)
-            if heads.take(sample).to_list() == expected:
-                return heads
-            self._quick = False
-            notes["preview_differs"] += count
-        return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m))
 
     def _sort_out_short(self, rows: Ints, heads: Heads, sieve: Sieve) -> None:
         for at in np.flatnonzero(heads.whole).tolist():

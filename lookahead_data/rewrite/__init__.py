@@ -1,0 +1,1 @@
+"""The command `preview`: rows with their previews, and nothing else changed."""

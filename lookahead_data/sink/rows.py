@@ -1,0 +1,151 @@
+"""Rows of any fields, written to one file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookahead_data.errors import OutputError
+from lookahead_data.sink.publish import publishing
+
+OUTPUT_FORMATS = ("jsonl", "json", "parquet")
+
+Row = dict[str, Any]
+
+
+def write_rows(
+    batches: Iterable[list[Row] | bytes], path: Path, kind: str, schema: pa.Schema | None = None
+) -> None:
+    """Write rows to one file, which appears whole or not at all.
+
+    Args:
+        batches: rows, or (for `jsonl` alone) lines as they shall be written.
+        kind: one of `OUTPUT_FORMATS`.
+        schema: of a Parquet file; None finds it from all the rows.
+    """
+    with publishing(path) as temporary, contextlib.closing(_WRITERS[kind](temporary, schema)) as writer:
+        for batch in batches:
+            if isinstance(batch, bytes):
+                assert isinstance(writer, _JsonLines)
+                writer.write_lines(batch)
+            else:
+                writer.write(batch)
+        writer.end()
+
+
+def table_of(rows: list[Row], schema: pa.Schema | None) -> pa.Table:
+    """Rows as a table; without a schema that of the rows, their fields in the order of appearance."""
+    if schema is None:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return pa.table({name: [row.get(name) for row in rows] for name in names})
+    arrays = []
+    for column in schema:
+        values = [row.get(column.name) for row in rows]
+        try:
+            arrays.append(pa.array(values, column.type))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            arrays.append(pa.array(values).cast(column.type))  # read as text, see `readers.columnar`
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+class _Writer(Protocol):
+    def __init__(self, path: Path, schema: pa.Schema | None) -> None: ...
+    def write(self, rows: list[Row]) -> None: ...
+    def end(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _JsonLines:
+    def __init__(self, path: Path, schema: pa.Schema | None) -> None:
+        self._file: IO[str] = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
+
+    def write_lines(self, lines: bytes) -> None:
+        self._file.flush()
+        self._file.buffer.write(lines)  # type: ignore[attr-defined]
+
+    def write(self, rows: list[Row]) -> None:
+        self._file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+
+    def end(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _JsonArray(_JsonLines):
+    _separator = "[\n"
+
+    def write(self, rows: list[Row]) -> None:
+        for row in rows:
+            text = json.dumps(row, ensure_ascii=False, default=str, indent=4)
+            self._file.write(self._separator + "    " + text.replace("\n", "\n    "))
+            self._separator = ",\n"
+
+    def end(self) -> None:
+        self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")
+        super().end()
+
+
+class _Parquet:
+    """Rows of JSON have no schema before the last one is read: they wait in an Arrow file."""
+
+    def __init__(self, path: Path, schema: pa.Schema | None) -> None:
+        self._path = path
+        self._schema = schema
+        self._waiting = path.with_name(path.name + ".rows")
+        self._file = open(self._waiting, "w+b")  # noqa: SIM115
+        self._schemas: list[pa.Schema] = []
+
+    def write(self, rows: list[Row]) -> None:
+        if not rows:
+            return
+        try:
+            table = table_of(rows, self._schema)
+        except pa.ArrowException as error:
+            raise self._mixed(error) from None
+        self._schemas.append(table.schema)
+        with pa.BufferOutputStream() as buffer:
+            with pa.ipc.new_stream(buffer, table.schema) as stream:
+                stream.write_table(table)
+            data = buffer.getvalue()
+        self._file.write(len(data).to_bytes(8, "little"))
+        self._file.write(data)
+
+    def end(self) -> None:
+        try:
+            schema = self._schema or pa.unify_schemas(self._schemas, promote_options="permissive")
+            with pq.ParquetWriter(self._path, schema, compression="zstd") as writer:
+                for table in self._tables():
+                    missing = [name for name in schema.names if name not in table.schema.names]
+                    for name in missing:
+                        table = table.append_column(name, pa.nulls(table.num_rows, schema.field(name).type))
+                    writer.write_table(table.select(schema.names).cast(schema))
+        except pa.ArrowException as error:
+            raise self._mixed(error) from None
+
+    def _tables(self) -> Iterator[pa.Table]:
+        self._file.seek(0)
+        while head := self._file.read(8):
+            data = self._file.read(int.from_bytes(head, "little"))
+            yield pa.ipc.open_stream(data).read_all()
+
+    def _mixed(self, error: Exception) -> OutputError:
+        return OutputError(
+            f"the rows do not fit one Parquet schema: {error}",
+            where=str(self._path),
+            remedy="Write JSON Lines instead: --format jsonl.",
+        )
+
+    def close(self) -> None:
+        self._file.close()
+        self._waiting.unlink(missing_ok=True)
+
+
+_WRITERS: Mapping[str, type[_Writer]] = {"jsonl": _JsonLines, "json": _JsonArray, "parquet": _Parquet}
