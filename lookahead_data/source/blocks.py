@@ -15,30 +15,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, whole_array
+from lookahead_data.arrays import Ints, large_strings, whole_array
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
-from lookahead_data.source.conversations import REASONING, ROLES, UNSUPPORTED, Pending, Shape
+from lookahead_data.source.assemble import Flags, from_fields, from_turns
+from lookahead_data.source.conversations import REASONING, UNSUPPORTED, Pending, Shape
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import MAX_NESTING
-from lookahead_data.texts import says_something
 
 KEY = r'"((?:[^"\\]|\\.)*)"\s*:'
-DOUBTFUL = r"(?i)\\\\ud[89a-f]|\\u0000|[:,\[]\s*-?[0-9.]+e\+?[0-9]{3}"
-"""An escaped backslash before what looks like half of a UTF-16 pair, a NUL, a number that may be
-beyond floats."""
-HALF = r"(?i)\\ud[89a-f]"
-PAIR = r"(?i)\\ud[89ab][0-9a-f]{2}\\ud[c-f]"
+HALF = r"\\u[dD][89a-fA-F]"
+"""Half of a UTF-16 pair; `PAIR` is a whole one."""
+PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]"
+EXPONENT = r"[0-9][eE]\+?[0-9]{3}"
+"""Part of a number that may be beyond floats, if it is one."""
 MOST_KEYS = 8
 """Keys of a line up to which each is counted by itself, which is quicker than to collect them all."""
 SMALLEST = 32
 """Lines below which a block that does not decode is read line by line."""
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -118,29 +115,41 @@ def is_text(lines: pa.LargeStringArray, data: bytes) -> bool:
 
 def _plain_lines(lines: pl.Series, shape: Shape) -> Flags:
     """Which lines have the needed keys once each, with text behind them, and nothing doubtful."""
-    line = pl.col("line").str
     frame = pl.DataFrame({"line": lines})
-    common = [~line.contains(DOUBTFUL), line.count_matches(r"[\[{]") <= MAX_NESTING]
-    if _any(frame, line.contains(HALF)):
-        common.append(line.count_matches(HALF) == 2 * line.count_matches(PAIR))
-    sound = _flags(frame, common)
+    sound = _sound(frame)
     known = _known_keys(lines, shape)
     plain = np.zeros(len(lines), bool)
-    if len(known) <= MOST_KEYS:
-        plain = sound & _flags(frame, _familiar(known, shape))
-    others = np.flatnonzero(sound & ~plain)
-    if len(others):
-        plain[others] = _flags(frame[others], _unambiguous(shape))
+    # What is quickest to see is looked at first; few lines are left for the next look.
+    looks = [_familiar(known, shape), _familiar(known, shape, quoting=True)] * (len(known) <= MOST_KEYS)
+    for look in [*looks, _unambiguous(shape)]:
+        left = np.flatnonzero(sound & ~plain)
+        if len(left):
+            plain[left] = _flags(frame if len(left) == len(frame) else frame[left], look)
     return plain
+
+
+def _sound(frame: pl.DataFrame) -> Flags:
+    """Which lines hold nothing that Polars decodes otherwise than it is meant."""
+    line = pl.col("line").str
+    sound = _flags(frame, [line.count_matches(r"[\[{]") <= MAX_NESTING])
+    suspects = {
+        r"\u": [
+            ~line.contains(r"\\\\u[dD]"),  # the backslash may be one that another one escapes
+            ~line.contains(r"\u0000", literal=True),
+            line.count_matches(HALF) == 2 * line.count_matches(PAIR),
+        ],
+        EXPONENT: [~line.contains(rf"[:,\[]\s*-?[0-9.]*{EXPONENT}")],
+    }
+    for sign, tests in suspects.items():
+        found = np.flatnonzero(_flags(frame, [line.contains(sign, literal=sign == r"\u")]))
+        if len(found):
+            sound[found] &= _flags(frame[found], tests)
+    return sound
 
 
 def _flags(frame: pl.DataFrame, tests: list[pl.Expr]) -> Flags:
     found: Flags = frame.select(pl.all_horizontal(tests)).to_series().to_numpy().copy()
     return found
-
-
-def _any(frame: pl.DataFrame, test: pl.Expr) -> bool:
-    return bool(frame.select(test.any()).item())
 
 
 def _known_keys(lines: pl.Series, shape: Shape) -> list[str]:
@@ -157,14 +166,22 @@ def _known_keys(lines: pl.Series, shape: Shape) -> list[str]:
     return list(dict.fromkeys([*shape.all_fields, *(name for name in found if name not in repeated)]))
 
 
-def _familiar(known: list[str], shape: Shape) -> list[pl.Expr]:
-    """Tests for lines that hold known keys alone, which then nothing can double."""
+def _familiar(known: list[str], shape: Shape, *, quoting: bool = False) -> list[pl.Expr]:
+    """Tests for lines that hold known keys alone, which then nothing can double.
+
+    Args:
+        quoting: for lines with a text in which something looks like a key.
+    """
     line = pl.col("line").str
     repeated = _turn_keys(shape)
-    # Inside of a text the quote before a colon has a backslash before it, and a key's has none.
-    every = line.count_matches(r'"\s*:') - line.count_matches(r'\\"\s*:')
+    every = line.count_matches(r'"\s*:')
     counts: list[pl.Expr] = []
-    tests: list[pl.Expr] = [~line.contains(r'\\\\"\s*:')]  # a backslash of its own before the quote
+    tests: list[pl.Expr] = []
+    if quoting:
+        # Inside of a text the quote before a colon has a backslash before it, and a key's has none,
+        # unless that backslash has one before it.
+        every -= line.count_matches(r'\\"\s*:')
+        tests.append(~line.contains(r'\\\\"\s*:'))
     for name in known:
         count = line.count_matches(rf'"{re.escape(name)}"\s*:{_value(name, shape)}')
         tests.append(count == 1 if name in shape.fields else count <= 1)
@@ -230,9 +247,9 @@ def _decode(lines: pl.Series, fast: Flags, shape: Shape) -> tuple[Flags, pa.List
     fast = fast.copy()
     decoded = _decode_range(lines, np.flatnonzero(fast), kind, fast)
     if turns:
-        right, messages = _from_turns(decoded.struct.field(shape.input_field), turns)
+        right, messages = from_turns(decoded.struct.field(shape.input_field), turns)
     else:
-        right, messages = _from_fields(decoded, shape)
+        right, messages = from_fields(decoded, shape)
     fast[np.flatnonzero(fast)[~right]] = False
     return fast, messages.filter(pa.array(right))
 
@@ -256,66 +273,3 @@ def _decode_range(lines: pl.Series, places: Ints, kind: pl.DataType, fast: Flags
     middle = len(places) // 2
     first = _decode_range(lines, places[:middle], kind, fast)
     return first.append(_decode_range(lines, places[middle:], kind, fast))
-
-
-def _from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
-    """Which rows of prompts and completions are right, and the messages of all."""
-    frame = decoded.struct.unnest()
-    answer = frame[str(shape.output_field or shape.input_field)]
-    right = says_something(answer)
-    if shape.output_field is None:
-        return right, _messages([("assistant", _text(answer))], len(frame))
-    prompt = frame[shape.input_field]
-    right &= prompt.is_not_null().to_numpy()
-    if shape.extra_field:
-        extra = frame[shape.extra_field].fill_null("")
-        joined = (
-            prompt
-            + pl.select(
-                pl.when(extra.str.len_bytes() > 0).then("\n" + extra).otherwise(pl.lit(""))
-            ).to_series()
-        )
-        prompt = joined
-    turns = [("user", _text(prompt)), ("assistant", _text(answer))]
-    if shape.system_field:
-        system = frame[shape.system_field].fill_null("")
-        some = (system.str.len_bytes() > 0).to_numpy()
-        if some.any():
-            whole = _messages([("system", _text(system)), *turns], len(frame))
-            bare = _messages(turns, len(frame))
-            order = np.arange(len(frame)) + np.where(some, 0, len(frame))
-            return right, pa.concat_arrays([whole, bare]).take(pa.array(order))
-    return right, _messages(turns, len(frame))
-
-
-def _from_turns(turns: pl.Series, keys: tuple[str, str]) -> tuple[Flags, pa.ListArray]:
-    """Which rows of messages are right, and the messages of all."""
-    counts = turns.list.len().fill_null(0).to_numpy().astype(np.int64)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    flat = turns.list.explode(empty_as_null=False, keep_nulls=False).struct.unnest()
-    roles = flat[keys[0]].str.to_lowercase().replace_strict(ROLES, default=None, return_dtype=pl.String)
-    said = flat[keys[1]]
-    rows = np.repeat(np.arange(len(counts)), counts)
-    answers = (roles == "assistant").fill_null(False).to_numpy()
-    wrong = (roles.is_null() | said.is_null()).to_numpy() | (answers & ~says_something(said))
-    right = np.bincount(rows[answers], minlength=len(counts)) > 0
-    right &= np.bincount(rows[wrong], minlength=len(counts)) == 0
-    structs = pa.StructArray.from_arrays(
-        [_text(roles), _text(said), pa.nulls(len(flat), pa.large_string())], fields=list(MESSAGE)
-    )
-    return right, lists_of(starts, structs)
-
-
-def _text(series: pl.Series) -> pa.LargeStringArray:
-    return whole_array(series.fill_null("").to_arrow()).cast(pa.large_string())
-
-
-def _messages(turns: list[tuple[str, pa.LargeStringArray]], rows: int) -> pa.ListArray:
-    roles = pa.array([role for role, _ in turns], pa.large_string()).take(
-        pa.array(np.tile(np.arange(len(turns)), rows))
-    )
-    contents = interleaved([text for _, text in turns])
-    structs = pa.StructArray.from_arrays(
-        [roles, contents, pa.nulls(len(contents), pa.large_string())], fields=list(MESSAGE)
-    )
-    return lists_of(np.arange(rows + 1) * len(turns), structs)

@@ -118,10 +118,14 @@ class Encode:
         plain, marked = np.flatnonzero(~special), np.flatnonzero(special)
         ids, offsets = engine.encode(texts.take(pa.array(marked)))
         as_text = self._tokenizer.encode_ids(texts.take(pa.array(plain)).to_pylist())
-        lists = pa.concat_arrays(
-            [lists_of(offsets, pa.array(ids)), pa.array(as_text, pa.list_(pa.int32()))]
-        ).take(pa.array(np.argsort(np.concatenate([marked, plain]))))
-        return lists.flatten().to_numpy(), offsets_of(lists)
+        before = offsets[plain - np.arange(len(plain))]  # where in `ids` each of them belongs
+        pieces: list[Ids] = []
+        for low, high, text in zip(np.append(0, before), before, as_text, strict=False):
+            pieces += [ids[low:high], np.array(text, np.int32)]
+        sizes = np.zeros(len(texts), np.int64)
+        sizes[marked] = np.diff(offsets)
+        sizes[plain] = [len(text) for text in as_text]
+        return np.concatenate([*pieces, ids[before[-1] :]]), np.concatenate([[0], np.cumsum(sizes)])
 
     def _audit(self, batch: pa.RecordBatch, ids: Ids, offsets: Ints) -> int:
         """Encode a fixed sample of the rows by `tokenizers` too, and compare; gives their number."""
