@@ -79,24 +79,20 @@ class LineRewriter:
     def _with_previews(self, lines: pl.Series, fields: pl.DataFrame, heads: Heads) -> pl.Series:
         """Plain lines with the preview behind their prompts, and the phrase before their answers."""
         shape = self._shape
-        connector = self._settings.connector
-        shown = pl.concat_str(pl.lit(connector), pl.col("head")).str.replace_many(ESCAPES)
-        frame = pl.DataFrame({"line": lines, "head": pl.Series(heads.texts)})
-        line = pl.col("line").str.strip_chars_end("\r\n \t")
-        frame = frame.select(line=line, shown=shown)
-        end = _value_end(shape.input_field)
+        lines = lines.str.strip_chars_end("\r\n \t")
+        ends = _value_ends(lines, shape.input_field)
         if shape.extra_field:
-            asks = fields[shape.extra_field].fill_null("").str.len_bytes() > 0
-            frame = frame.with_columns(asks.alias("asks"))
-            end = pl.when("asks").then(_value_end(shape.extra_field)).otherwise(end)
-        raw = pl.col("line").cast(pl.Binary).bin
+            asks = np.flatnonzero((fields[shape.extra_field].fill_null("").str.len_bytes() > 0).to_numpy())
+            ends[asks] = _value_ends(lines.gather(asks), shape.extra_field)
+        connector = pl.lit(self._settings.connector)
+        frame = pl.DataFrame({"line": lines.cast(pl.Binary), "end": ends, "head": pl.Series(heads.texts)})
+        frame = frame.with_columns(shown=pl.concat_str(connector, "head").str.replace_many(ESCAPES))
+        raw = pl.col("line").bin
         if self._settings.mode == "real":
-            frame = frame.with_columns(end=end)
             parts = [raw.slice(0, pl.col("end")), pl.col("shown"), raw.slice(pl.col("end"))]
         else:
             phrase = pl.lit(self._settings.phrase).str.replace_many(ESCAPES)
-            start = _value_start(str(shape.output_field))
-            frame = frame.with_columns(end=end, start=start)
+            frame = frame.with_columns(start=_value_starts(lines, str(shape.output_field)))
             low, high = pl.min_horizontal("end", "start"), pl.max_horizontal("end", "start")
             first = pl.when(pl.col("end") < pl.col("start"))
             parts = [
@@ -131,18 +127,29 @@ class LineRewriter:
         return both.gather(order)
 
 
-def _value_start(name: str) -> pl.Expr:
+def _value_starts(lines: pl.Series, name: str) -> Ints:
     """The byte of each line at which the text of the field `name` starts."""
     before = rf'"{re.escape(name)}"\s*:\s*"'
-    line = pl.col("line").str
-    return (line.find(before) + line.extract(f"({before})").str.len_bytes()).cast(pl.Int64)
+    return _numbers(lines.str.find(before)) + _numbers(lines.str.extract(f"({before})").str.len_bytes())
 
 
-def _value_end(name: str) -> pl.Expr:
+def _value_ends(lines: pl.Series, name: str) -> Ints:
     """The byte of each line at which the text of the field `name` ends, before its closing quote."""
-    value = rf'"{re.escape(name)}"\s*:\s*"(?:[^"\\]|\\.)*'
-    line = pl.col("line").str
-    return (line.find(value) + line.extract(f"({value})").str.len_bytes()).cast(pl.Int64)
+    starts = _value_starts(lines, name)
+    rest = lines.cast(pl.Binary).bin.slice(pl.Series(starts))  # type: ignore[arg-type]
+    sizes = _numbers(rest.cast(pl.String).str.find('"', literal=True))
+    value = rest.bin.slice(0, pl.Series(sizes))  # type: ignore[arg-type]
+    # A backslash before the quote: it is part of the text, or the backslash is. Only then it matters
+    # to read the text from its start, which is slow.
+    doubtful = np.flatnonzero(value.bin.ends_with(b"\\").to_numpy())
+    if len(doubtful):
+        whole = rest.gather(doubtful).cast(pl.String).str.extract(r'^((?:[^"\\]|\\.)*)"')
+        sizes[doubtful] = _numbers(whole.str.len_bytes())
+    return starts + sizes
+
+
+def _numbers(series: pl.Series) -> Ints:
+    return series.to_numpy().astype(np.int64)
 
 
 def _bytes(lines: pl.Series) -> bytes:
