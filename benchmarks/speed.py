@@ -1,0 +1,253 @@
+"""The speed of `convert` and `preview`, side by side with their bare parts and with other tools.
+
+    python benchmarks/speed.py [--megabytes 200] [--tokenizer T] [--large 2000] [--peers PYTHON]
+
+| measured | against |
+|---|---|
+| `convert`, all workers, short rows | TRL's preparation of the first rows of the same file, 1 and 2 processes |
+| `preview`, short rows | the LookAhead Tuning authors' steps on the first rows of the same file |
+| `convert --engine tokenizers` | `encode_batch_fast` over the same segments with the same cores |
+| CPU seconds of `convert`, one worker | those of its bare parts: Polars reads the text columns, gigatoken encodes the segments, pyarrow writes the finished table |
+| two workers | one worker |
+| a large corpus (`--large`, in megabytes) | 100 MB of the same: seconds a megabyte, largest process |
+
+The corpora are those of `corpora.py`: short, long, world and chat, a quarter of the megabytes each. Every
+job runs as a command of its own, start-up and verification included; bare parts do not start up. `--peers` is
+the Python of an environment with `peers/requirements.txt`; without it those lines are left out.
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from corpora import make
+
+from lookahead_data.config import Settings
+from lookahead_data.model.load import Model, load_model
+from lookahead_data.pipeline import build_stages
+from lookahead_data.sink.shards import GROUP_ROWS, WRITER
+from lookahead_data.source import blocks
+from lookahead_data.source.blocks import Block
+from lookahead_data.source.conversations import BATCH_BYTES, Shape
+from lookahead_data.source.discover import describe
+from lookahead_data.source.readers import jsonl
+
+PAIRS = ("short", "long", "world")
+PEER_ROWS = 50_000
+TOKENIZERS_MEGABYTES = 20  # `tokenizers` is slow: so much is enough to measure it
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command took: wall and CPU seconds (with its children), and its largest process in MB."""
+
+    wall: float
+    cpu: float
+    megabytes: float
+
+
+def command(*arguments: object, **environment: str) -> Run:
+    """Run `lookahead-data` with its workers, and measure it."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lookahead_data", *map(str, arguments)],
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"failed: {' '.join(map(str, arguments))}")
+    return Run(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+
+
+def peer(python: str, script: str, *arguments: object) -> dict[str, Any]:
+    """The JSON line of a peer's script."""
+    ran = subprocess.run(
+        [python, "-W", "ignore", HERE / "peers" / script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def segments(path: Path, kind: str, model: Model, settings: Settings) -> Iterator[pa.LargeStringArray]:
+    """The texts that `convert` encodes, a batch at a time."""
+    shape = (
+        Shape("messages", "messages")
+        if kind == "chat"
+        else Shape("prompt-completion", "prompt", "completion")
+    )
+    file = describe(str(path))
+    (whole,) = jsonl.split(file, file.size + 1)
+    preview, render, *_ = build_stages(settings, model)
+    found = jsonl.blocks(file, whole, BATCH_BYTES, settings.max_line_size)
+    for staged, _ in blocks.conversations((Block(*block) for block in found), shape, settings.max_line_size):
+        rows = render(preview(staged.batch).batch).batch
+        yield pc.struct_field(rows.column("segments").flatten(), "text")
+
+
+def bare_parts(home: Path, kinds: tuple[str, ...], out: Path, model: Model) -> dict[str, float]:
+    """CPU seconds of what no such job can do without, for the finished folder `out`."""
+    settings = Settings()
+    pairs = {"prompt": pl.String, "completion": pl.String}
+    turns = {"messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String}))}
+    read = encode = write = 0.0
+    for kind in kinds:
+        path = home / f"{kind}.jsonl"
+        schema: Any = turns if kind == "chat" else pairs
+        read += cpu_seconds(lambda path=path, schema=schema: pl.read_ndjson(path, schema=schema))  # type: ignore[misc]
+        for texts in segments(path, kind, model, settings):
+            encode += cpu_seconds(lambda texts=texts: model.engine.encode(texts))  # type: ignore[misc]
+    for batch in ds.dataset(out / "data").to_batches(batch_size=100_000):
+        table = pa.Table.from_batches([batch])
+
+        def written(table: pa.Table = table) -> None:
+            with pq.ParquetWriter(home / "bare.parquet", table.schema, **WRITER) as writer:
+                writer.write_table(table, row_group_size=GROUP_ROWS)
+
+        write += cpu_seconds(written)
+    return {"read": round(read, 2), "encode": round(encode, 2), "write": round(write, 2)}
+
+
+def bare_tokenizers(home: Path, model: Model, settings: Settings) -> float:
+    """Wall seconds of `encode_batch_fast` over the segments of short rows, on all cores."""
+    texts = [array.to_pylist() for array in segments(home / "less.jsonl", "short", model, settings)]
+    started = time.perf_counter()
+    for batch in texts:
+        model.tokenizer.encode(batch, special=True, offsets=False)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure convert and preview.")
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--large", type=int, default=0)
+    parser.add_argument("--tokenizer", default="builtin")
+    parser.add_argument("--peers", help="the Python of the peers' environment")
+    parser.add_argument("--authors-script", help="main.py of the authors' repository")
+    options = parser.parse_args()
+    home = Path(tempfile.mkdtemp(prefix="lookahead-speed-"))
+    try:
+        result = measure(home, options)
+    finally:
+        shutil.rmtree(home)
+    print(json.dumps(result))
+
+
+def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
+    tokenizer = ("--tokenizer", options.tokenizer)
+    rows = {}
+    for kind in (*PAIRS, "chat"):
+        rows[kind] = make(kind, home / f"{kind}.jsonl", options.megabytes // 4)
+    size = sum((home / f"{kind}.jsonl").stat().st_size for kind in rows)
+    settings = Settings(tokenizer=options.tokenizer)
+    model = load_model(settings, "messages", size=1 << 30)
+    result: dict[str, Any] = {"megabytes": round(size / 1e6), "rows": rows, "engine": model.engine.name}
+    unit = ("--unit-size", "8MiB")
+
+    def convert(out: str, workers: int, *kinds: str, more: tuple[object, ...] = ()) -> Run:
+        inputs = [home / f"{kind}.jsonl" for kind in kinds]
+        return command("convert", *inputs, "-o", home / out, "--workers", workers, *tokenizer, *unit, *more)
+
+    convert("warm", 1, "long", more=("--max-length", 9))
+    one, two = convert("one", 1, *PAIRS), convert("two", 2, *PAIRS)
+    chat_one, chat_two = convert("chat-one", 1, "chat"), convert("chat-two", 2, "chat")
+    parts = bare_parts(home, PAIRS, home / "one", model)
+    chat_parts = bare_parts(home, ("chat",), home / "chat-one", model)
+    result["cpu_seconds"] = round(one.cpu + chat_one.cpu, 2)
+    result["bare_parts"] = {name: round(parts[name] + chat_parts[name], 2) for name in parts}
+    result["cpu_against_bare_parts"] = round(result["cpu_seconds"] / sum(result["bare_parts"].values()), 2)
+    result["workers_2_against_1"] = round((one.wall + chat_one.wall) / (two.wall + chat_two.wall), 2)
+    result["rows_per_second"] = {
+        "pairs": round(sum(rows[kind] for kind in PAIRS) / two.wall),
+        "chat": round(rows["chat"] / chat_two.wall),
+    }
+
+    short = convert("short", 2, "short")
+    result["short_rows_per_second"] = round(rows["short"] / short.wall)
+    previewed = command("preview", home / "short.jsonl", "-o", home / "short.preview.jsonl", *tokenizer)
+    result["preview_rows_per_second"] = round(rows["short"] / previewed.wall)
+
+    make("short", home / "less.jsonl", TOKENIZERS_MEGABYTES)
+    less = command(
+        "convert", home / "less.jsonl", "-o", home / "less", "--workers", 2, *tokenizer,
+        "--engine", "tokenizers", "--unit-size", "2MiB",
+    )  # fmt: skip
+    result["tokenizers_against_bare"] = round(bare_tokenizers(home, model, settings) / less.wall, 2)
+
+    if options.peers:
+        first = ("--limit", PEER_ROWS, *tokenizer)
+        for processes in (1, 2):
+            trl = peer(
+                options.peers, "prepare_trl.py", home / "short.jsonl", *first, "--processes", processes
+            )
+            result[f"trl_{processes}_rows_per_second"] = round(trl["rows_per_second"])
+            result[f"convert_against_trl_{processes}"] = round(
+                result["short_rows_per_second"] / trl["rows_per_second"], 1
+            )
+        script = ("--script", options.authors_script) if options.authors_script else ()
+        authors = peer(options.peers, "preview_authors.py", home / "short.jsonl", *first, *script)
+        result["authors_restated"] = authors["restated"]
+        result["authors_rows_per_second"] = round(authors["rows_per_second"])
+        result["preview_against_authors"] = round(
+            result["preview_rows_per_second"] / authors["rows_per_second"], 1
+        )
+
+    if options.large:
+        result["large"] = large(home, options.large, tokenizer)
+    return result
+
+
+def large(home: Path, megabytes: int, tokenizer: tuple[object, ...]) -> dict[str, Any]:
+    """A large corpus of short, long and foreign rows against 100 MB of it, with two workers."""
+    found = []
+    for size in (100, megabytes):
+        folder = home / f"large-{size}"
+        folder.mkdir()
+        for kind in PAIRS:
+            make(kind, folder / f"{kind}.jsonl", size // len(PAIRS))
+        run = command("convert", folder, "-o", home / f"large-out-{size}", "--workers", 2, *tokenizer)
+        real = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+        found.append((real, run))
+        shutil.rmtree(folder)
+        shutil.rmtree(home / f"large-out-{size}")
+    (((small_size, small), (large_size, big)),) = pairwise(found)
+    return {
+        "megabytes": round(large_size),
+        "cpu_a_megabyte_against_100_MB": round((big.cpu / large_size) / (small.cpu / small_size), 2),
+        "megabytes_a_second": round(large_size / big.wall, 1),
+        "largest_process_MB": [round(small.megabytes), round(big.megabytes)],
+        "largest_process_against_100_MB": round(big.megabytes / small.megabytes, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()
