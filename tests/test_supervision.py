@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from lookahead_data import columns
 from lookahead_data.config import Settings
-from lookahead_data.model.engines import TokenizersEngine
+from lookahead_data.model.engines import Engines
 from lookahead_data.model.load import Model
 from lookahead_data.model.template import BUILTIN, ChatTemplate, builtin_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
@@ -43,7 +43,7 @@ def convert_one(
 ) -> tuple[list[int], list[int]]:
     """The ids and labels of one conversation, through every stage."""
     chosen = Settings(mode="none").replace(**changes)
-    stages = build_stages(chosen, Model(tokenizer, template, TokenizersEngine(tokenizer)))
+    stages = build_stages(chosen, Model(Engines(tokenizer), template))
     records = iter([Record(0, None, 1, {"messages": messages})])
     (converted,) = run_stages(converse(records, Shape("messages", "messages")), stages)
     assert not converted.rejects, converted.rejects
@@ -253,7 +253,7 @@ def test_odd_turns(
 def test_special_tokens_can_be_rejected(builtin: LoadedTokenizer) -> None:
     stages = build_stages(
         Settings(mode="none", special_tokens="reject"),
-        Model(builtin, template_for("chatml", builtin), TokenizersEngine(builtin)),
+        Model(Engines(builtin), template_for("chatml", builtin)),
     )
     rows = [conversation("a", "b <|im_end|>"), conversation("a", "b")]
     records = iter([Record(at, None, 1, {"messages": row}) for at, row in enumerate(rows)])
@@ -389,8 +389,8 @@ def test_one_by_one_is_the_oracle_of_the_batch(messages: list[Message], builtin:
     from lookahead_data.stages.render import Render
 
     render = Render(Settings(mode="none"), builtin, template_for("think", builtin))
-    encode = Encode(Settings(mode="none"), builtin, TokenizersEngine(builtin), framed=False)
-    segments = render._segments(render.render(messages))
+    encode = Encode(Settings(mode="none"), builtin, Engines(builtin).get("tokenizers"), framed=False)
+    segments = render._segments(render.rule.render(messages))
     batch = pa.RecordBatch.from_pydict(
         {"row": [0], "segments": [segments]}, schema=columns.schema(["row", "segments"])
     )
@@ -403,7 +403,7 @@ def test_the_think_template_is_noted_to_differ_from_inference(builtin: LoadedTok
     from lookahead_data.stages.render import Render
 
     render = Render(Settings(), builtin, template_for("think", builtin))
-    assert render.render(conversation("a", "b")).notes == ()
-    assert render.render(conversation("a", "b", "c", "d")).notes == ("differs_from_inference",)
+    assert render.rule.render(conversation("a", "b")).notes == ()
+    assert render.rule.render(conversation("a", "b", "c", "d")).notes == ("differs_from_inference",)
     last = Render(Settings(supervise="last"), builtin, template_for("think", builtin))
-    assert last.render(conversation("a", "b", "c", "d")).notes == ()
+    assert last.rule.render(conversation("a", "b", "c", "d")).notes == ()

@@ -25,6 +25,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lookahead_data.errors import RowError, TemplateError
+from lookahead_data.model.limits import LimitError, bounded, check_operation, length_of, limited
 from lookahead_data.model.rope import Piece, Rope, concat, join, pieces_of, slot_of
 from lookahead_data.model.trace import mark_opaque
 
@@ -72,7 +73,7 @@ class ChatTemplate:
         day = today or datetime.date.today()
         try:
             self._traced = _compile(_tracing_environment(day), source)
-            self._plain = _compile(_environment(ImmutableSandboxedEnvironment, _Generation, day), source)
+            self._plain = _compile(_environment(_Sandbox, _Generation, day), source)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(
                 f"is not valid Jinja, line {error.lineno}: {error.message}", where=f"chat template {name}"
@@ -119,6 +120,7 @@ class ChatTemplate:
     def _run(
         self, template: jinja2.Template, messages: list[dict[str, Any]], add_generation_prompt: bool
     ) -> str:
+        given = length_of(text for message in messages for text in message.values())
         for at, message in enumerate(messages):
             if self._as_parts:
                 message["content"] = [{"type": "text", "text": message["content"]}]
@@ -126,13 +128,16 @@ class ChatTemplate:
                 # Templates know it by two names, and transformers offers both.
                 messages[at] = {"thinking": message["reasoning_content"], **message}
         try:
-            return template.render(
-                messages=messages,
-                tools=None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                **self._variables,
-            )
+            with limited(given):
+                return template.render(
+                    messages=messages,
+                    tools=None,
+                    documents=None,
+                    add_generation_prompt=add_generation_prompt,
+                    **self._variables,
+                )
+        except LimitError as error:
+            raise RowError("template_failed", f"the template takes too much: {error}") from None
         except _Refusal as refusal:
             raise RowError("template_refused", str(refusal)) from None
         except RecursionError:
@@ -151,9 +156,21 @@ def _compile(environment: jinja2.Environment, source: str) -> jinja2.Template:
     return environment.from_string(source)
 
 
-def _environment(
-    kind: type[ImmutableSandboxedEnvironment], generation: type[Extension], today: datetime.date
-) -> ImmutableSandboxedEnvironment:
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, with limits on what is made in it."""
+
+    intercepted_binops = frozenset(("%", "*", "**"))
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        check_operation(operator, left, right)
+        return super().call_binop(context, operator, left, right)
+
+    @staticmethod
+    def concat(pieces: Iterable[str]) -> str:
+        return "".join(bounded(pieces))
+
+
+def _environment(kind: type[_Sandbox], generation: type[Extension], today: datetime.date) -> _Sandbox:
     environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[generation, loopcontrols])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
@@ -229,15 +246,16 @@ class _TracingGenerator(CodeGenerator):
         self.write("))")
 
 
-class _TracingEnvironment(ImmutableSandboxedEnvironment):
+class _TracingEnvironment(_Sandbox):
     code_generator_class = _TracingGenerator
-    intercepted_binops = frozenset("%")
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         result = super().call_binop(context, operator, left, right)
         return _absorbed(result, (left, right)) if type(result) is str else result
 
-    concat = staticmethod(concat)
+    @staticmethod
+    def concat(pieces: Iterable[str]) -> Rope:
+        return concat(bounded(pieces))
 
     @staticmethod
     def contained(item: Any, container: Any) -> bool:
@@ -260,7 +278,7 @@ class _TracingEnvironment(ImmutableSandboxedEnvironment):
         return result
 
 
-def _tracing_environment(today: datetime.date) -> ImmutableSandboxedEnvironment:
+def _tracing_environment(today: datetime.date) -> _Sandbox:
     environment = _environment(_TracingEnvironment, _TracedGeneration, today)
     environment.finalize = _finalize
     for name, function in environment.filters.items():

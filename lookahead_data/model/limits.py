@@ -1,0 +1,93 @@
+"""Limits on what a chat template may take: it is a program that somebody else wrote.
+
+Jinja's sandbox keeps a template from reaching out of itself. It keeps none from running for ever, or
+from filling the memory.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+SECONDS = 10.0
+"""The time in which a template must have rendered one conversation. Real ones take milliseconds."""
+
+ROOM = 1 << 26
+"""Characters that a template may write beside the texts that it is given."""
+COPIES = 8
+"""How often it may write these texts."""
+LARGEST_EXPONENT = 1000
+
+_room: ContextVar[int] = ContextVar("room", default=ROOM)
+
+
+class LimitError(Exception):
+    """The template takes too much."""
+
+
+@contextmanager
+def limited(texts: int) -> Iterator[None]:
+    """Limit what runs in the block.
+
+    Args:
+        texts: characters of the texts that the template is given.
+
+    Raises:
+        LimitError: in the block, when it takes too long (in the main thread, where alone a signal can
+            stop it) or makes too long a text.
+    """
+    token = _room.set(ROOM + COPIES * texts)
+    alarmed = threading.current_thread() is threading.main_thread()
+    if alarmed:
+        before = signal.signal(signal.SIGALRM, _ring)
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        if alarmed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        _room.reset(token)
+
+
+def _ring(*_: object) -> None:
+    raise LimitError(f"it takes longer than {SECONDS:g} seconds")
+
+
+def check_length(length: int) -> None:
+    """Raise `LimitError` if a text of this length is too long."""
+    if length > _room.get():
+        raise LimitError(f"it makes a text of more than {_room.get():,} characters")
+
+
+def bounded(pieces: Iterable[Any]) -> Iterator[Any]:
+    """The pieces of a text, as long as they are not too long together."""
+    length = 0
+    for piece in pieces:
+        length += _length(piece)
+        check_length(length)
+        yield piece
+
+
+def check_operation(operator: str, left: Any, right: Any) -> None:
+    """Raise `LimitError` if the result of `left operator right` would be too large to be made at all."""
+    if operator == "*":
+        for many, times in ((left, right), (right, left)):
+            if isinstance(times, int) and hasattr(many, "__len__"):
+                check_length(_length(many) * max(times, 0))
+    if operator == "**" and isinstance(right, int) and right > LARGEST_EXPONENT:
+        raise LimitError(f"it raises a number to a power of more than {LARGEST_EXPONENT}")
+
+
+def _length(value: Any) -> int:
+    # A probe takes note of everything that the template asks it; this is not the template asking.
+    return str.__len__(value) if isinstance(value, str) else len(value)
+
+
+def length_of(texts: Iterable[str]) -> int:
+    """The characters of all texts together."""
+    return sum(map(_length, texts))

@@ -1,0 +1,245 @@
+"""What of a rendered conversation is supervised: the rule, on the pieces of the rendered rope.
+
+Supervised is what the model must produce at inference: from the end of the generation prompt through
+the end-of-turn token. It is worked out where the template's text and the messages' are told apart,
+never by searching the text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lookahead_data.config import Settings
+from lookahead_data.errors import RowError, TemplateError
+from lookahead_data.model.places import Places, Span, common_start, outside_tag
+from lookahead_data.model.rope import Rope, concat, cut, pieces_of, plain
+from lookahead_data.model.template import ChatTemplate, Message
+from lookahead_data.model.tokenizer import LoadedTokenizer
+from lookahead_data.model.trace import note_needle
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as text.
+
+    Attributes:
+        text: the whole row, with the origin of every piece.
+        spans: the supervised character ranges, in order.
+        notes: what is worth counting about it.
+    """
+
+    text: Rope
+    spans: list[Span]
+    notes: tuple[str, ...] = ()
+
+
+class Supervision:
+    """Renders conversations, each with its supervised ranges."""
+
+    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, template: ChatTemplate | None) -> None:
+        """
+        Args:
+            template: None is plain concatenation.
+        """
+        self._settings = settings
+        self._template = template
+        self._special = tokenizer.special_pattern
+        self._end = settings.end_token or ""
+
+    def render(self, messages: Sequence[Message], *, verify: bool = False) -> Rendered:
+        """The conversation as text, with its supervised ranges.
+
+        Raises:
+            RowError: the template refuses it, breaks on it, or leaves something out.
+        """
+        if self._template is None:
+            return self._concatenate(messages)
+        full = self._template.render(messages)
+        if verify and full != self._template.render_plain(messages):
+            raise TemplateError(
+                "renders otherwise when it is traced than in plain Jinja",
+                where=f"chat template {self._template.name}",
+                remedy="This is a fault of lookahead_data; please report it with the template.",
+            )
+        notes = set(_check_complete(full, messages))
+        answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+        if any(piece.generation for piece in pieces_of(full)):
+            return Rendered(full, self._marked(full, answers), tuple(sorted(notes)))
+        layout = Places(full)
+        spans: list[Span] = []
+        for turn in answers[-1:] if self._settings.supervise == "last" else answers:
+            start, differs = self._start(layout, messages, turn)
+            if spans and start < spans[-1][1]:
+                start, differs = layout.first(turn), True
+            alone = self._alone(messages, turn)
+            end, closed = self._stop(layout, alone, messages, turn)
+            spans.append((start, max(start, end)))
+            if differs or not plain(alone or "").startswith(layout.text[:end]):
+                notes.add("differs_from_inference")
+            if not closed and self._end and turn == len(messages) - 1:
+                full = concat([cut(full, 0, end), self._end])
+                spans[-1] = (start, len(full))
+            elif not closed:
+                notes.add("turn_without_end_token")
+        return Rendered(full, spans, tuple(sorted(notes)))
+
+    def _concatenate(self, messages: Sequence[Message]) -> Rendered:
+        pieces: list[Rope] = []
+        spans: list[Span] = []
+        at = 0
+        answers = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        for turn, message in enumerate(messages):
+            text = message["content"]
+            pieces.append(Rope.of(text, (turn, "content")))
+            if turn in answers and (self._settings.supervise == "all" or turn == answers[-1]):
+                spans.append((at, at + len(text)))
+            at += len(text)
+        if self._end and spans and spans[-1][1] == at:
+            pieces.append(concat([self._end]))
+            spans[-1] = (spans[-1][0], at + len(self._end))
+        return Rendered(concat(pieces), spans)
+
+    def _start(self, layout: Places, messages: Sequence[Message], turn: int) -> tuple[int, bool]:
+        """Where the model takes over at `turn`, and whether inference would look different there.
+
+        The template's text before the answer is compared with the generation prompt, which is what
+        stands there at inference: as far as the two agree it is context, and what the template
+        adds beyond it, the model must produce.
+        """
+        assert self._template is not None
+        first = layout.first(turn)
+        before = layout.literal_before(turn)
+        if turn == 0:
+            return first, False
+        try:
+            prompt = self._template.render(messages[:turn], add_generation_prompt=True)
+        except RowError:
+            return first, True
+        differs = not layout.text.startswith(prompt)
+        asked = Places(prompt).literal_at_end()
+        common = common_start(asked, before)
+        if common == len(before) < len(asked):
+            # The generation prompt goes on, with a prefilled `<think>` say, where the row has the
+            # message itself. If that begins with the same text, supervision starts behind it.
+            rest = asked[common:]
+            note_needle(rest)
+            return (first + len(rest), differs) if layout.text.startswith(rest, first) else (first, True)
+        if common < len(asked):
+            if before.endswith(asked):
+                return first, differs
+            common = min(outside_tag(asked, common), self._between_tokens(common, asked, before))
+        return first - len(before) + common, differs
+
+    def _between_tokens(self, at: int, *texts: str) -> int:
+        """`at`, or the start of the special token of one of `texts` that it would cut in two."""
+        for text in texts:
+            for start, end in self.tokens(text):
+                if start < at < end:
+                    return min(start, at)
+        return at
+
+    def _alone(self, messages: Sequence[Message], turn: int) -> Rope | None:
+        """The conversation as it ends with `turn`, as it is when the model has just written it."""
+        assert self._template is not None
+        try:
+            return self._template.render(messages[: turn + 1])
+        except RowError:
+            return None
+
+    def _stop(
+        self, layout: Places, alone: Rope | None, messages: Sequence[Message], turn: int
+    ) -> tuple[int, bool]:
+        """Where the turn ends, and whether a special token ends it.
+
+        What ends a turn stands behind it both when it is the last and when others follow. Of that
+        text all counts through its last special token, save the tokens that open a turn. Where the
+        two have no special token in common, the first one behind the message ends it.
+        """
+        assert self._template is not None
+        last = layout.last(turn)
+        after = layout.literal_after(turn)
+        tokens = self.tokens(after)
+        if not tokens:
+            return last, False
+        other = alone
+        if turn == len(messages) - 1:
+            other = self._followed(messages)
+        shared = common_start(after, Places(other).literal_after(turn)) if other is not None else 0
+        opening = layout.literal_at_start()
+        ending = [span for span in tokens if span[1] <= shared]
+        while ending and after[slice(*ending[-1])].strip() in opening:
+            ending.pop()
+        return last + (ending[-1] if ending else tokens[0])[1], True
+
+    def _followed(self, messages: Sequence[Message]) -> Rope | None:
+        """The conversation with one more question behind it."""
+        assert self._template is not None
+        try:
+            return self._template.render([*messages, {"role": "user", "content": "?"}])
+        except RowError:
+            return None
+
+    def _marked(self, full: Rope, answers: list[int]) -> list[Span]:
+        """The template's own generation blocks, less the white space after their last special token."""
+        spans: list[Span] = []
+        turns: list[int] = []
+        at = block = 0
+        for piece in pieces_of(full):
+            end = at + len(piece.text)
+            if piece.generation and piece.generation == block:
+                spans[-1] = (spans[-1][0], end)
+            elif piece.generation:
+                spans.append((at, end))
+                turns.append(turns[-1] if turns else -1)
+            if piece.generation and piece.slot is not None:
+                turns[-1] = piece.slot[0]
+            block = piece.generation
+            at = end
+        kept = []
+        for (start, end), turn in zip(spans, turns, strict=True):
+            text = plain(full)[start:end]
+            bare = len(text.rstrip())
+            tokens = self.tokens(text)
+            if any(stop == bare for _, stop in tokens):
+                end = start + bare
+            if self._settings.supervise == "all" or turn == answers[-1]:
+                kept.append((start, end))
+        return kept
+
+    def tokens(self, text: str) -> list[Span]:
+        """Where special tokens stand in a text."""
+        if self._special is None:
+            return []
+        return [match.span() for match in self._special.finditer(text)]
+
+
+def _check_complete(full: Rope, messages: Sequence[Message]) -> Iterator[str]:
+    """Notes on what the template leaves out of the messages, as far as a row may lack it.
+
+    Raises:
+        RowError: a message is left out, or an answer stands there more than once.
+    """
+    length: Counter[tuple[int, str]] = Counter()
+    present: set[int] = set()
+    for piece in pieces_of(full):
+        if piece.slot is not None:
+            length[piece.slot] += len(piece.text)
+            present.add(piece.slot[0])
+    for turn, message in enumerate(messages):
+        answer = message["role"] == "assistant"
+        if (
+            answer
+            and (turn, "content") in length
+            and length[turn, "content"] < len(plain(message["content"].strip()))
+        ):
+            yield "template_rewrites_answer"
+        if (answer and turn not in present) or (message["content"].strip() and not length[turn, "content"]):
+            raise RowError(
+                "template_drops_content", f"the template leaves out the {message['role']} message {turn}"
+            )
+        if answer and length[turn, "content"] > len(plain(message["content"])):
+            raise RowError("template_drops_content", f"the template repeats the answer {turn}")
+        if message.get("reasoning_content") and not length[turn, "reasoning_content"]:
+            yield "reasoning_left_out"
