@@ -12,45 +12,31 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, offsets_of, whole_array
+from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, whole_array
 from lookahead_data.columns import SEGMENT
 from lookahead_data.model.rope import Piece
+from lookahead_data.talk import Talk
 from lookahead_data.texts import WHITE_SPACE, says_something
 
 Shape = tuple[tuple[str, bool], ...]
 """What a conversation looks like: of each message its role, and whether it carries reasoning."""
 
 
-class Texts:
-    """The texts of a batch of conversations, by message and field."""
-
-    def __init__(self, messages: pa.ListArray) -> None:
-        flat = messages.flatten()
-        self.starts = offsets_of(messages)
-        self.roles = pc.struct_field(flat, "role")
-        self.fields = {name: pc.struct_field(flat, name) for name in ("content", "reasoning_content")}
-
-    def by_shape(self) -> Iterator[tuple[Shape, Ints]]:
-        """Each shape of conversation with the places of its rows."""
-        if len(self.starts) < 2:
-            return
-        roles = self.roles.dictionary_encode()
-        names = roles.dictionary.to_pylist()
-        reasons = self.fields["reasoning_content"].is_valid().to_numpy(zero_copy_only=False)
-        codes = roles.indices.to_numpy().astype(np.uint8) * 2 + reasons
-        # A shape is a word whose letters are messages: Arrow then counts the distinct words.
-        words = large_strings(self.starts, codes.astype(np.uint8)).dictionary_encode()
-        found = words.indices.to_numpy()
-        for at, word in enumerate(words.dictionary.to_pylist()):
-            yield (
-                tuple((names[ord(letter) // 2], bool(ord(letter) % 2)) for letter in word),
-                np.flatnonzero(found == at),
-            )
-
-    def take(self, slot: tuple[int, str], rows: Ints) -> pa.LargeStringArray:
-        """One field of one message of the given rows."""
-        at, name = slot
-        return self.fields[name].take(pa.array(self.starts[rows] + at))
+def by_shape(talk: Talk) -> Iterator[tuple[Shape, Ints]]:
+    """Each shape of conversation with the places of its rows."""
+    if len(talk.starts) < 2:
+        return
+    roles = talk.roles.dictionary_encode()
+    names = roles.dictionary.to_pylist()
+    codes = roles.indices.to_numpy().astype(np.uint8) * 2 + talk.reasons
+    # A shape is a word whose letters are messages: Arrow then counts the distinct words.
+    words = large_strings(talk.starts, codes.astype(np.uint8)).dictionary_encode()
+    found = words.indices.to_numpy()
+    for at, word in enumerate(words.dictionary.to_pylist()):
+        yield (
+            tuple((names[ord(letter) // 2], bool(ord(letter) % 2)) for letter in word),
+            np.flatnonzero(found == at),
+        )
 
 
 @dataclass(frozen=True)
@@ -67,21 +53,21 @@ class SegmentLayout:
     needles: frozenset[str]
     notes: tuple[str, ...]
 
-    def regular(self, texts: Texts, rows: Ints) -> npt.NDArray[np.bool_]:
+    def regular(self, talk: Talk, rows: Ints) -> npt.NDArray[np.bool_]:
         """Which rows are regular: their texts are not blank, and hold no needle."""
         found = np.ones(len(rows), bool)
         for slot in {piece.slot for segment, _ in self.pieces for piece in segment if piece.slot}:
-            series = pl.Series(texts.take(slot, rows))
+            series = pl.Series(talk.take(slot, rows))
             found &= says_something(series)
             if self.needles:
                 found &= ~series.str.contains_any(sorted(self.needles)).to_numpy()
         return found
 
-    def segments(self, texts: Texts, rows: Ints) -> pa.Array:
+    def segments(self, talk: Talk, rows: Ints) -> pa.Array:
         """The column `segments` of the given rows, which are regular."""
         columns = [
             pc.binary_join_element_wise(
-                *(self._part(piece, texts, rows) for piece in segment), pa.scalar("", pa.large_string())
+                *(self._part(piece, talk, rows) for piece in segment), pa.scalar("", pa.large_string())
             )
             if any(piece.slot for piece in segment)
             else pa.array([segment[0].text] * len(rows), pa.large_string())
@@ -95,10 +81,10 @@ class SegmentLayout:
         )
         return lists_of(np.arange(len(rows) + 1) * count, structs)
 
-    def _part(self, piece: Piece, texts: Texts, rows: Ints) -> Any:
+    def _part(self, piece: Piece, talk: Talk, rows: Ints) -> Any:
         if piece.slot is None:
             return pa.scalar(piece.text, pa.large_string())
-        column = texts.take(piece.slot, rows)
+        column = talk.take(piece.slot, rows)
         if not piece.stripping:
             return column
         series = pl.Series(column)

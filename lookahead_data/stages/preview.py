@@ -15,14 +15,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookahead_data.arrays import Ints, lists_of, offsets_of, put
+from lookahead_data.arrays import Ints, lists_of, put
 from lookahead_data.batches import Sieve, Staged
-from lookahead_data.columns import COLUMNS, MESSAGE, PREVIEW
+from lookahead_data.columns import COLUMNS, PREVIEW
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
 from lookahead_data.model.engines import Engine
 from lookahead_data.model.heads import Head, HeadFinder, Heads
 from lookahead_data.model.tokenizer import LoadedTokenizer
+from lookahead_data.talk import Talk
 from lookahead_data.texts import says_something
 
 Conversation = list[dict[str, str]]
@@ -44,8 +45,8 @@ class Preview:
         if self._settings.mode == "none":
             nothing = pa.array([[]] * batch.num_rows, COLUMNS["previews"].type)
             return sieve.staged(previews=nothing)
-        talk = _Talk(batch.column("messages"))
-        turns = talk.chosen(self._settings.preview_turns)
+        talk = Talk(batch.column("messages"))
+        turns = _chosen(talk, self._settings.preview_turns)
         heads = self._heads.find(talk.contents.take(pa.array(turns)), sieve.notes)
         rows = talk.rows[turns]
         if self._settings.short_answer != "keep":
@@ -83,11 +84,11 @@ class Preview:
                 error = short_answer(int(heads.tokens[at]), self._settings)
                 sieve.reject(int(rows[at]), error, heads.texts[at].as_py())
 
-    def _take_notes(self, talk: _Talk, turns: Ints, sieve: Sieve) -> None:
+    def _take_notes(self, talk: Talk, turns: Ints, sieve: Sieve) -> None:
         rows = len(talk.starts) - 1
-        answers = np.bincount(talk.rows[talk.answers], minlength=rows)
+        answers = np.bincount(talk.rows[talk.are("assistant")], minlength=rows)
         chosen = np.bincount(talk.rows[turns], minlength=rows)
-        reasons = talk.reasons & talk.answers
+        reasons = talk.reasons & talk.are("assistant")
         unseen = (answers > chosen) if self._settings.supervise == "all" else np.zeros(rows, bool)
         sieve.notes["preview_without_user_message"] += int(np.count_nonzero(chosen == 0))
         sieve.notes["answer_without_preview"] += int(np.count_nonzero(unseen))
@@ -96,44 +97,18 @@ class Preview:
             del sieve.notes[name]
 
 
-class _Talk:
-    """A batch of conversations, message by message.
-
-    Attributes:
-        starts: where each row's messages begin, and the end; shape (rows + 1,).
-        rows: the row of each message; this and all others of shape (messages,).
-        contents: the texts.
-        answers, reasons: whether a message is an assistant's, and whether it carries reasoning.
-    """
-
-    def __init__(self, messages: pa.ListArray) -> None:
-        flat = messages.flatten()
-        self.starts = offsets_of(messages)
-        self.rows = np.repeat(np.arange(len(messages)), np.diff(self.starts))
-        self._roles = pc.struct_field(flat, "role")
-        self._reasoning = pc.struct_field(flat, "reasoning_content")
-        self.contents = pc.struct_field(flat, "content")
-        self.answers = pc.equal(self._roles, "assistant").to_numpy(zero_copy_only=False)
-        self.reasons = self._reasoning.is_valid().to_numpy(zero_copy_only=False)
-
-    def chosen(self, which: str) -> Ints:
-        """The places of the messages that get a preview (see `preview_turns`)."""
-        answers = np.flatnonzero(self.answers)
-        rows = self.rows[answers]
-        if which != "all":
-            border = rows[1:] != rows[:-1]
-            ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
-            answers = answers[ends[: len(answers)]]
-        questions = pc.equal(self._roles, "user").to_numpy(zero_copy_only=False)
-        said = says_something(pl.Series(self.contents.take(pa.array(answers))))
-        asked = (answers > self.starts[self.rows[answers]]) & questions[np.maximum(answers - 1, 0)]
-        chosen: Ints = answers[asked & said].astype(np.int64)
-        return chosen
-
-    def with_contents(self, contents: pa.LargeStringArray) -> pa.ListArray:
-        """The conversations with other contents."""
-        structs = pa.StructArray.from_arrays([self._roles, contents, self._reasoning], fields=list(MESSAGE))
-        return lists_of(self.starts, structs)
+def _chosen(talk: Talk, which: str) -> Ints:
+    """The places of the messages that get a preview (see `preview_turns`)."""
+    answers = np.flatnonzero(talk.are("assistant"))
+    rows = talk.rows[answers]
+    if which != "all":
+        border = rows[1:] != rows[:-1]
+        ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
+        answers = answers[ends[: len(answers)]]
+    said = says_something(pl.Series(talk.contents.take(pa.array(answers))))
+    asked = (answers > talk.starts[talk.rows[answers]]) & talk.are("user")[np.maximum(answers - 1, 0)]
+    chosen: Ints = answers[asked & said].astype(np.int64)
+    return chosen
 
 
 def _joined(*parts: Any) -> pa.LargeStringArray:

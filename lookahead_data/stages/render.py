@@ -21,11 +21,12 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
 from lookahead_data.model.places import Places, Span, literal_ranges
 from lookahead_data.model.rope import Rope, cut, pieces_of, plain
-from lookahead_data.model.shapes import SegmentLayout, Shape, Texts
+from lookahead_data.model.shapes import SegmentLayout, Shape, by_shape
 from lookahead_data.model.supervision import Rendered, Supervision
 from lookahead_data.model.template import ChatTemplate, Message
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, probe_for, recording
+from lookahead_data.talk import Talk
 
 VERIFIED = 8
 """Rows of each batch that plain Jinja renders too: of those rendered by a trace, spread over the
@@ -61,22 +62,22 @@ class Render:
 
     def _render_batch(self, batch: pa.RecordBatch, sieve: Sieve) -> pa.Array:
         """The segments of all rows: those of one shape together, the others one by one."""
-        texts = Texts(batch.column("messages"))
+        talk = Talk(batch.column("messages"))
         found: list[pa.Array] = []
         places: list[Ints] = []
         singly: list[Ints] = []
         spread = np.linspace(0, batch.num_rows, VERIFIED, endpoint=False).astype(np.int64)
-        for shape, rows in texts.by_shape():
+        for shape, rows in by_shape(talk):
             layout = self._layout(shape)
             if layout is None:
                 singly.append(rows)
                 continue
-            regular = layout.regular(texts, rows)
+            regular = layout.regular(talk, rows)
             singly.append(rows[~regular])
             rows = rows[regular]
             if not len(rows):
                 continue
-            segments = layout.segments(texts, rows)
+            segments = layout.segments(talk, rows)
             sample = np.flatnonzero(np.isin(rows, spread)) if shape in self._met else np.arange(2)
             self._met.add(shape)
             if not self._as_expected(batch, rows, segments, sample[sample < len(rows)]):
