@@ -59,6 +59,12 @@ class Split:
     size: int
 
 
+MAX_EXPANSION = 1000
+"""How many times its size a compressed file may become. Text in JSON becomes 3 to 20 times its size."""
+ALLOWANCE = 64 << 20
+"""Bytes that any compressed file may become."""
+
+
 @contextlib.contextmanager
 def open_bytes(file: InputFile) -> Iterator[BinaryIO]:
     """The file's decompressed bytes, with every way to fail told as an `InputError`."""
@@ -66,11 +72,11 @@ def open_bytes(file: InputFile) -> Iterator[BinaryIO]:
         with open(file.path, "rb") as raw:
             if file.compression == "gzip":
                 # The standard library reads files of several members and notices a cut one.
-                yield io.BufferedReader(gzip.GzipFile(fileobj=raw))
+                yield io.BufferedReader(_Raw(gzip.GzipFile(fileobj=raw), file), buffer_size=1 << 18)
             elif file.compression == "zstd":
                 # pyarrow raises on a cut file, where the zstandard package just stops.
                 with pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd") as stream:
-                    yield io.BufferedReader(_Raw(stream), buffer_size=1 << 18)
+                    yield io.BufferedReader(_Raw(stream, file), buffer_size=1 << 18)
             else:
                 yield raw
     except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException) as error:
@@ -88,16 +94,26 @@ def open_bytes(file: InputFile) -> Iterator[BinaryIO]:
 
 
 class _Raw(io.RawIOBase):
-    """A pyarrow stream as a Python one."""
+    """A stream of decompressed bytes, which ends in an error where they become too many."""
 
-    def __init__(self, stream: pa.NativeFile) -> None:
+    def __init__(self, stream: Any, file: InputFile) -> None:
         self._stream = stream
+        self._file = file
+        self._left = max(ALLOWANCE, MAX_EXPANSION * file.size)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = self._stream.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise InputError(
+                f"its {self._file.size:,} bytes decompress to more than {MAX_EXPANSION:,} times as many, "
+                "as a file made to fill memory and disk does",
+                where=self._file.name,
+                remedy="If it is right all the same, decompress it yourself and convert the result.",
+            )
         buffer[: len(data)] = data
         return len(data)
 

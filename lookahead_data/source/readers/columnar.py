@@ -28,17 +28,17 @@ def fields(file: InputFile) -> list[str] | None:
 
 def schema(file: InputFile) -> pa.Schema:
     """The file's Arrow schema."""
-    with _told(file):
+    with told(file):
         if file.format == "parquet":
             with pq.ParquetFile(file.path, memory_map=True) as parquet:
                 return parquet.schema_arrow
         with pa.memory_map(file.path) as source:
-            return _open_ipc(source).schema
+            return open_ipc(source).schema
 
 
 def row_groups(file: InputFile) -> int:
     """The number of row groups of a Parquet file."""
-    with _told(file), pq.ParquetFile(file.path, memory_map=True) as parquet:
+    with told(file), pq.ParquetFile(file.path, memory_map=True) as parquet:
         return int(parquet.num_row_groups)
 
 
@@ -46,7 +46,7 @@ def split(file: InputFile, unit_size: int) -> list[Split]:
     """Row groups of a Parquet file, as many as make up the size; an Arrow file is one range."""
     if file.format != "parquet":
         return [Split(0, file.size, 0, file.size)]
-    with _told(file), pq.ParquetFile(file.path, memory_map=True) as parquet:
+    with told(file), pq.ParquetFile(file.path, memory_map=True) as parquet:
         groups = [parquet.metadata.row_group(at) for at in range(parquet.metadata.num_row_groups)]
     parts: list[Split] = []
     start = first_row = row = size = 0
@@ -67,12 +67,15 @@ def read(
         if names is not None:
             batch = batch.select([name for name in batch.schema.names if name in names])
         size = max(batch.nbytes // max(batch.num_rows, 1), 1)
-        for value in _values(batch, file):
+        for value in values_of(batch):
             yield Record(row, None, size, value)
             row += 1
 
 
-def _values(batch: pa.RecordBatch, file: InputFile) -> list[dict[str, Any] | RowError]:
+def values_of(batch: pa.RecordBatch) -> list[dict[str, Any] | RowError]:
+    """The rows as Python values, or why one cannot be read."""
+    with contextlib.suppress(pa.ArrowException):  # else it is looked at as it is
+        batch = resolved(batch)
     try:
         batch.validate(full=True)
         return _rows(batch)
@@ -92,6 +95,33 @@ def _values(batch: pa.RecordBatch, file: InputFile) -> list[dict[str, Any] | Row
     return values
 
 
+def resolved(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows with plain texts for dictionaries and views, which not all of Arrow knows."""
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in rows.columns
+    ]
+    kinds = [_plain_type(column.type) for column in columns]
+    columns = [
+        column if column.type == kind else column.cast(kind)
+        for column, kind in zip(columns, kinds, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain_type(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
+        return make(kind.value_field.with_type(_plain_type(kind.value_type)))
+    return kind
+
+
 def _rows(batch: pa.RecordBatch) -> list[dict[str, Any] | RowError]:
     columns = [_python_values(column) for column in batch.columns]
     names = batch.schema.names
@@ -107,7 +137,7 @@ def _python_values(column: pa.Array) -> list[Any]:
 
 
 def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
-    with _told(file):
+    with told(file):
         if file.format == "parquet":
             with pq.ParquetFile(file.path, memory_map=True) as parquet:
                 groups = range(part.start, part.stop)
@@ -115,7 +145,7 @@ def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
                     yield from parquet.iter_batches(_BATCH_ROWS, row_groups=groups)
             return
         with pa.memory_map(file.path) as source:
-            reader = _open_ipc(source)
+            reader = open_ipc(source)
             if isinstance(reader, pa.RecordBatchStreamReader):
                 batches: Iterator[pa.RecordBatch] = iter(reader)
             else:
@@ -125,7 +155,7 @@ def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
                     yield batch.slice(start, _BATCH_ROWS)
 
 
-def _open_ipc(source: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
+def open_ipc(source: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
     try:
         return pa.ipc.open_file(source)
     except pa.ArrowInvalid:
@@ -134,7 +164,7 @@ def _open_ipc(source: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatc
 
 
 @contextlib.contextmanager
-def _told(file: InputFile) -> Iterator[None]:
+def told(file: InputFile) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:

@@ -1,0 +1,88 @@
+"""Columns of text to columns of messages, for the readers that work on many rows at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from lookahead_data.arrays import interleaved, lists_of, whole_array
+from lookahead_data.batches import Staged
+from lookahead_data.columns import MESSAGE, schema
+from lookahead_data.source.conversations import ROLES, Shape
+from lookahead_data.texts import says_something
+
+Flags = npt.NDArray[np.bool_]
+
+
+def in_order(quick: pa.RecordBatch, rest: Staged) -> Staged:
+    """The rows that were read at once and those that were read one by one, in the file's order."""
+    both = pa.Table.from_batches([quick, rest.batch]).combine_chunks()
+    order = np.argsort(both.column("row").to_numpy(), kind="stable")
+    arrays = [whole_array(column) for column in both.take(pa.array(order)).columns]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema(("row", "offset", "messages")))
+    return Staged(batch, rest.rejects, rest.notes)
+
+
+def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
+    """Which rows of prompts and completions are right, and the messages of all."""
+    frame = decoded.struct.unnest()
+    answer = frame[str(shape.output_field or shape.input_field)]
+    right = says_something(answer)
+    if shape.output_field is None:
+        return right, _messages([("assistant", _text(answer))], len(frame))
+    prompt = frame[shape.input_field]
+    right &= prompt.is_not_null().to_numpy()
+    if shape.extra_field:
+        extra = frame[shape.extra_field].fill_null("")
+        joined = (
+            prompt
+            + pl.select(
+                pl.when(extra.str.len_bytes() > 0).then("\n" + extra).otherwise(pl.lit(""))
+            ).to_series()
+        )
+        prompt = joined
+    turns = [("user", _text(prompt)), ("assistant", _text(answer))]
+    if shape.system_field:
+        system = frame[shape.system_field].fill_null("")
+        some = (system.str.len_bytes() > 0).to_numpy()
+        if some.any():
+            whole = _messages([("system", _text(system)), *turns], len(frame))
+            bare = _messages(turns, len(frame))
+            order = np.arange(len(frame)) + np.where(some, 0, len(frame))
+            return right, pa.concat_arrays([whole, bare]).take(pa.array(order))
+    return right, _messages(turns, len(frame))
+
+
+def from_turns(turns: pl.Series, keys: tuple[str, str]) -> tuple[Flags, pa.ListArray]:
+    """Which rows of messages are right, and the messages of all."""
+    counts = turns.list.len().fill_null(0).to_numpy().astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    flat = turns.list.explode(empty_as_null=False, keep_nulls=False).struct.unnest()
+    roles = flat[keys[0]].str.to_lowercase().replace_strict(ROLES, default=None, return_dtype=pl.String)
+    said = flat[keys[1]]
+    rows = np.repeat(np.arange(len(counts)), counts)
+    answers = (roles == "assistant").fill_null(False).to_numpy()
+    wrong = (roles.is_null() | said.is_null()).to_numpy() | (answers & ~says_something(said))
+    right = np.bincount(rows[answers], minlength=len(counts)) > 0
+    right &= np.bincount(rows[wrong], minlength=len(counts)) == 0
+    structs = pa.StructArray.from_arrays(
+        [_text(roles), _text(said), pa.nulls(len(flat), pa.large_string())], fields=list(MESSAGE)
+    )
+    return right, lists_of(starts, structs)
+
+
+def _text(series: pl.Series) -> pa.LargeStringArray:
+    return whole_array(series.fill_null("").to_arrow()).cast(pa.large_string())
+
+
+def _messages(turns: list[tuple[str, pa.LargeStringArray]], rows: int) -> pa.ListArray:
+    roles = pa.array([role for role, _ in turns], pa.large_string()).take(
+        pa.array(np.tile(np.arange(len(turns)), rows))
+    )
+    contents = interleaved([text for _, text in turns])
+    structs = pa.StructArray.from_arrays(
+        [roles, contents, pa.nulls(len(contents), pa.large_string())], fields=list(MESSAGE)
+    )
+    return lists_of(np.arange(rows + 1) * len(turns), structs)
