@@ -4,9 +4,9 @@
 
     manifest = la.convert("train.jsonl", "out", tokenizer="Qwen/Qwen3-0.6B", mode="real")
 
-`convert` writes training-ready Parquet, `preview` only the changed text, `inspect` shows rows. The
-names below are the public interface; each is loaded when it is first used, so that importing the
-package is quick.
+`convert` writes training-ready Parquet, `preview` only the changed text, `inspect` shows rows, `verify`
+reads back a finished folder. The names below are the public interface; each is loaded when it is first
+used, so that importing the package is quick.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from lookahead_data._version import __version__
 if TYPE_CHECKING:
     from lookahead_data.api import Previewed, convert, preview
     from lookahead_data.check.inspect import inspect
+    from lookahead_data.check.report import Problem, Verification
+    from lookahead_data.check.verify import verify
     from lookahead_data.config import Settings, load_config
     from lookahead_data.errors import (
         InputError,
         LookaheadError,
         OutputError,
+        QuarantineError,
         SettingsError,
         TemplateError,
         TokenizerError,
@@ -38,6 +41,9 @@ _HOMES = {
     "Previewed": "api",
     "PreviewReport": "rewrite.report",
     "inspect": "check.inspect",
+    "verify": "check.verify",
+    "Verification": "check.report",
+    "Problem": "check.report",
     "Settings": "config",
     "load_config": "config",
     "Manifest": "sink.manifest",
@@ -48,6 +54,7 @@ _HOMES = {
     "TokenizerError": "errors",
     "TemplateError": "errors",
     "OutputError": "errors",
+    "QuarantineError": "errors",
 }
 
 __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
@@ -55,11 +62,14 @@ __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
     "convert",
     "preview",
     "inspect",
+    "verify",
     "Settings",
     "load_config",
     "Manifest",
     "Previewed",
     "PreviewReport",
+    "Verification",
+    "Problem",
     "Listener",
     "LookaheadError",
     "SettingsError",
@@ -67,6 +77,7 @@ __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
     "TokenizerError",
     "TemplateError",
     "OutputError",
+    "QuarantineError",
 ]
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import polars as pl
 import pyarrow as pa
 
 from lookahead_data.backends.local import Crew
-from lookahead_data.config import Settings
-from lookahead_data.errors import OutputError, SettingsError
+from lookahead_data.config import Settings, quarantine_limit
+from lookahead_data.errors import OutputError, QuarantineError, SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan
@@ -23,7 +24,7 @@ from lookahead_data.rewrite.files import rewrite_files
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, held
-from lookahead_data.sink.manifest import Manifest, Receipt, load_receipt
+from lookahead_data.sink.manifest import QUARANTINE, Manifest, Receipt, load_receipt
 from lookahead_data.sink.publish import write_text
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_rows
 from lookahead_data.source.conversations import Shape
@@ -38,6 +39,8 @@ def convert(
     *,
     overwrite: bool = False,
     workers: int | None = None,
+    strict: bool = False,
+    max_quarantine: int | str | None = None,
     listener: Listener | None = None,
     **changes: Any,
 ) -> Manifest:
@@ -50,14 +53,19 @@ def convert(
         settings: what to do; `changes` are settings given by name, on top of it.
         overwrite: replace another job's output in the folder.
         workers: how many processes convert; None is one a core. The output does not depend on it.
+        strict: stop at the first row at fault, instead of putting such rows into quarantine.
+        max_quarantine: so many rows, or such a share of those read (`"2%"`), may be in quarantine.
         listener: told of the progress.
 
     Returns:
         The manifest of the finished job.
 
     Raises:
+        QuarantineError: the job is done, and more rows than `max_quarantine` are in quarantine.
         LookaheadError: the job cannot start or go on. Nothing half-done is left under a final name.
     """
+    if max_quarantine is not None:
+        quarantine_limit(max_quarantine, 0)  # refuse what is no limit before the work, not after it
     chosen = (settings or Settings()).replace(**changes)
     listener = listener or Listener()
     folder = Path(output)
@@ -70,12 +78,22 @@ def convert(
         with held(folder):
             if claim_folder(folder, plan, overwrite=overwrite):
                 listener.warned(f"{folder} is complete already; nothing was done")
-                return Manifest.load(folder)
-            return _convert_units(plan, model, folder, crew, listener, started)
+                manifest = Manifest.load(folder)
+            else:
+                run = functools.partial(crew.run, strict=strict)
+                manifest = _convert_units(plan, model, folder, run, listener, started)
+    if max_quarantine is not None:
+        _refuse_quarantine(manifest, max_quarantine)
+    return manifest
 
 
 def _convert_units(
-    plan: Plan, model: Model, folder: Path, crew: Crew, listener: Listener, started: float
+    plan: Plan,
+    model: Model,
+    folder: Path,
+    run: Callable[..., Iterator[Receipt]],
+    listener: Listener,
+    started: float,
 ) -> Manifest:
     """Convert the units that have no receipt yet, and close the account."""
     receipts: dict[int, Receipt] = {}
@@ -90,7 +108,7 @@ def _convert_units(
         units=len(todo),
         shape=str(Shape(**plan.shape)),  # type: ignore[arg-type]
     )
-    for receipt in crew.run(todo, plan, model, folder, listener.advanced):
+    for receipt in run(todo, plan, model, folder, listener.advanced):
         receipts[receipt.unit] = receipt
     ordered = [receipts[unit.index] for unit in plan.units]
     if not any(receipt.counts.written for receipt in ordered):
@@ -101,6 +119,17 @@ def _convert_units(
     manifest.save()
     listener.finished()
     return manifest
+
+
+def _refuse_quarantine(manifest: Manifest, allowed: int | str) -> None:
+    read, found = manifest.totals["read"], sum(manifest.totals["quarantined"].values())
+    if found > quarantine_limit(allowed, read):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in manifest.totals["quarantined"].items())
+        raise QuarantineError(
+            f"{found:,} of {read:,} rows are in quarantine ({reasons}), and {allowed} may be",
+            where=str(manifest.folder / QUARANTINE),
+            remedy="The folder is complete without these rows: look at them, and decide.",
+        )
 
 
 @dataclass(frozen=True)

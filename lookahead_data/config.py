@@ -274,3 +274,20 @@ def parse_size(text: str | int) -> int:
         raise SettingsError(f"{text!r} is not a size", remedy="Write it like 256MB or 64MiB.")
     number, unit, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** " kMGT".index(unit.replace("K", "k") or " "))
+
+
+def quarantine_limit(allowed: int | str, read: int) -> float:
+    """How many of the `read` rows may be in quarantine.
+
+    Args:
+        allowed: rows, or a share of those read, like `2%`.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(allowed))
+    if not match or (not match[2] and "." in match[1]):
+        raise SettingsError(
+            f"{allowed!r} is no number of rows", where="--max-quarantine", remedy="Write it like 100 or 0.5%."
+        )
+    return float(match[1]) * read / 100 if match[2] else int(match[1])

@@ -71,6 +71,12 @@ class OutputError(LookaheadError):
     """The output folder cannot be used or written."""
 
 
+class QuarantineError(LookaheadError):
+    """The job is done, and more rows are in quarantine than were allowed."""
+
+    exit_status = 3
+
+
 class RowError(Exception):
     """One row cannot be used.
 

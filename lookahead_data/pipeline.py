@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from lookahead_data import columns
@@ -18,12 +19,13 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import InputError
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan, Unit
+from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
-from lookahead_data.sink.quarantine import write_rejected
+from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.shards import ShardWriter
-from lookahead_data.source import blocks, readers
+from lookahead_data.source import arrays_of_json, blocks, readers, tables
 from lookahead_data.source.conversations import BATCH_BYTES, Shape, converse
-from lookahead_data.source.readers import jsonl
+from lookahead_data.source.readers import columnar, json_array, jsonl
 from lookahead_data.source.records import Split
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
 from lookahead_data.stages.fit import Fit
@@ -67,10 +69,16 @@ class Converted:
     size: int
 
 
-def run_stages(batches: Iterator[tuple[Staged, int]], stages: Sequence[Stage]) -> Iterator[Converted]:
-    """Run batches of conversations, each with its bytes of input, through the stages."""
+def run_stages(
+    batches: Iterator[tuple[Staged, int]], stages: Sequence[Stage], file: int = 0
+) -> Iterator[Converted]:
+    """Run batches of conversations, each with its bytes of input, through the stages.
+
+    Args:
+        file: the place of the batches' file among the inputs.
+    """
     for staged, size in batches:
-        read = staged.batch.num_rows + len(staged.rejects)
+        read = np.concatenate([_rows(staged.batch), _rejected(staged.rejects)])
         rejects = list(staged.rejects)
         notes = Counter(staged.notes)
         batch = staged.batch
@@ -79,10 +87,18 @@ def run_stages(batches: Iterator[tuple[Staged, int]], stages: Sequence[Stage]) -
             batch = result.batch
             rejects += result.rejects
             notes += result.notes
-        yield Converted(batch, rejects, _count(batch, read, rejects, notes), size)
+        yield Converted(batch, rejects, _count(batch, read, rejects, notes, file), size)
 
 
-def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progress | None = None) -> Receipt:
+def run_unit(
+    unit: Unit,
+    plan: Plan,
+    model: Model,
+    folder: Path,
+    report: Progress | None = None,
+    *,
+    strict: bool = False,
+) -> Receipt:
     """Convert one unit, publish its shards, its rejects and then its receipt.
 
     Where the audit finds that the fast engine differs, the unit is begun again with `tokenizers`.
@@ -90,6 +106,7 @@ def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progres
     Args:
         folder: the output folder.
         report: told of the progress.
+        strict: stop at the first row at fault.
 
     Raises:
         InputError: the file cannot be read, changed meanwhile, or holds a row that the settings do
@@ -97,21 +114,22 @@ def run_unit(unit: Unit, plan: Plan, model: Model, folder: Path, report: Progres
         OutputError: the output cannot be written.
     """
     try:
-        return _run_unit(unit, plan, model, folder, report)
+        return _run_unit(unit, plan, model, folder, report, strict)
     except EngineDifferenceError as difference:
         slower = replace(model, encoding="tokenizers")
-        return _run_unit(unit, plan, slower, folder, report, differed=str(difference))
+        return _run_unit(unit, plan, slower, folder, report, strict, differed=str(difference))
 
 
 def _run_unit(
-    unit: Unit, plan: Plan, model: Model, folder: Path, report: Progress | None, differed: str | None = None
+    unit: Unit,
+    plan: Plan,
+    model: Model,
+    folder: Path,
+    report: Progress | None,
+    strict: bool,
+    differed: str | None = None,
 ) -> Receipt:
     file = plan.inputs[unit.file]
-    file.check_unchanged()
-    stages = build_stages(plan.settings, model)
-    part = Split(unit.start, unit.stop, unit.first_row, unit.size)
-    shape = Shape(**plan.shape)  # type: ignore[arg-type]
-    batches = _conversations(file, part, shape, plan.settings)
     counts = Counts()
     rejects: list[Reject] = []
     # The first unit writes a shard even without rows, so that the folder always has a schema.
@@ -121,14 +139,13 @@ def _run_unit(
         shard_size=plan.settings.shard_size,
         always=unit.index == 0,
     ) as writer:
-        for converted in run_stages(batches, stages):
-            _refuse_overlength(converted.rejects, plan.settings, file)
+        for converted in converted_batches(unit, plan, model):
+            _refuse(converted.rejects, plan.settings, file, strict=strict)
             writer.write(converted.batch)
             rejects += converted.rejects
             counts += converted.counts
             if report:
                 report(converted.counts.read, converted.counts.tokens, converted.size)
-        file.check_unchanged()
     counts.check(unit.name)
     write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
     receipt = Receipt(unit.index, plan.fingerprint, counts, tuple(writer.shards), model.engine.name, differed)
@@ -136,35 +153,92 @@ def _run_unit(
     return receipt
 
 
+def converted_batches(
+    unit: Unit, plan: Plan, model: Model, *, rows: int | None = None
+) -> Iterator[Converted]:
+    """Convert one unit in memory, batch by batch.
+
+    Args:
+        rows: the most rows of a batch, for those who need few of them; None is as they are read.
+
+    Raises:
+        InputError: the file cannot be read, or changed meanwhile.
+        EngineDifferenceError: the audit finds that the fast engine differs.
+    """
+    file = plan.inputs[unit.file]
+    file.check_unchanged()
+    part = Split(unit.start, unit.stop, unit.first_row, unit.size)
+    shape = Shape(**plan.shape)  # type: ignore[arg-type]
+    batches = _conversations(file, part, shape, plan.settings)
+    if rows is not None:
+        batches = _smaller(batches, rows)
+    yield from run_stages(batches, build_stages(plan.settings, model), unit.file)
+    file.check_unchanged()
+
+
+def _smaller(batches: Iterator[tuple[Staged, int]], rows: int) -> Iterator[tuple[Staged, int]]:
+    """The batches in parts; what was rejected and noted goes with the first part."""
+    for staged, size in batches:
+        total = staged.batch.num_rows
+        yield replace(staged, batch=staged.batch.take(pa.array(range(min(rows, total)), pa.int64()))), size
+        for start in range(rows, total, rows):
+            yield Staged(staged.batch.take(pa.array(range(start, min(start + rows, total))))), 0
+
+
 def _conversations(
     file: InputFile, part: Split, shape: Shape, settings: Settings
 ) -> Iterator[tuple[Staged, int]]:
     limit = settings.max_line_size
-    if file.format == "jsonl" and blocks.handles(shape):
+    if file.format in ("jsonl", "json") and blocks.handles(shape):
+        if file.format == "json" and not json_array.is_lines(file):
+            return arrays_of_json.conversations(file, part, shape, limit)
         lines = (blocks.Block(*block) for block in jsonl.blocks(file, part, BATCH_BYTES, limit))
         return blocks.conversations(lines, shape, limit)
+    if file.format in ("parquet", "arrow") and tables.handles(columnar.schema(file), shape):
+        return tables.conversations(file, part, shape)
     return converse(readers.read(file, part, max_line_size=limit, names=shape.all_fields), shape)
 
 
-def _refuse_overlength(rejects: Sequence[Reject], settings: Settings, file: InputFile) -> None:
-    if settings.overlength != "error":
-        return
-    for reject in rejects:
-        if reject.reason == "overlength":
+def _refuse(rejects: Sequence[Reject], settings: Settings, file: InputFile, *, strict: bool) -> None:
+    """Raise `InputError` for the first row that the user does not want to be left out in silence."""
+    for reject in sorted(rejects, key=lambda reject: reject.row):
+        if reject.reason == "overlength" and settings.overlength == "error":
             raise InputError(
                 f"row {reject.row} has {reject.message}",
                 where=file.name,
                 remedy="Raise --max-length, or use --overlength drop or truncate.",
             )
+        if strict and reject.outcome == "quarantined":
+            excerpt = f": {reject.excerpt}" if reject.excerpt else ""
+            raise InputError(
+                f"{place_of(reject, file)} is at fault ({reject.reason}), {reject.message}{excerpt}",
+                where=file.name,
+                remedy="Mend the row, or leave --strict out: such rows then go to quarantine.",
+            )
 
 
-def _count(batch: pa.RecordBatch, read: int, rejects: Sequence[Reject], notes: Counter[str]) -> Counts:
+def _rows(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    rows: npt.NDArray[np.int64] = batch.column("row").to_numpy()
+    return rows
+
+
+def _rejected(rejects: Sequence[Reject]) -> npt.NDArray[np.int64]:
+    return np.array([reject.row for reject in rejects], np.int64)
+
+
+def _count(
+    batch: pa.RecordBatch,
+    read: npt.NDArray[np.int64],
+    rejects: Sequence[Reject],
+    notes: Counter[str],
+    file: int,
+) -> Counts:
     lengths = batch.column("input_ids").value_lengths().to_numpy(zero_copy_only=False)
     previews = batch.column("previews")
     inserted = previews.flatten()
     values, rows = np.unique(lengths, return_counts=True)
     return Counts(
-        read=read,
+        read=len(read),
         written=batch.num_rows,
         filtered=Counter(r.reason for r in rejects if r.outcome == "filtered"),
         quarantined=Counter(r.reason for r in rejects if r.outcome == "quarantined"),
@@ -179,4 +253,9 @@ def _count(batch: pa.RecordBatch, read: int, rejects: Sequence[Reject], notes: C
         audited=notes.pop("audited", 0),
         notes=notes,
         lengths=Counter(dict(zip(values.tolist(), rows.tolist(), strict=True))),
+        rows_hash=RowsHash(
+            read=hash_rows(read, file),
+            written=hash_rows(_rows(batch), file),
+            rejected=hash_rows(_rejected(rejects), file),
+        ),
     )

@@ -129,8 +129,13 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over everything that the output depends on."""
-        canonical = json.dumps(self.document(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return fingerprint_of(self.document())
+
+
+def fingerprint_of(document: Mapping[str, Any]) -> str:
+    """The fingerprint of the plan whose `Plan.document()` this is."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def versions() -> dict[str, str | None]:

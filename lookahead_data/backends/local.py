@@ -7,6 +7,7 @@ converts whole units. Threads would take turns instead, since encoding holds Pyt
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -18,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from lookahead_data.config import Settings
 from lookahead_data.errors import LookaheadError, OutputError, TokenizerError
@@ -77,7 +78,14 @@ class Crew:
             worker.stop()
 
     def run(
-        self, units: Sequence[Unit], plan: Plan, model: Model, folder: Path, report: Progress
+        self,
+        units: Sequence[Unit],
+        plan: Plan,
+        model: Model,
+        folder: Path,
+        report: Progress,
+        *,
+        strict: bool = False,
     ) -> Iterator[Receipt]:
         """The receipts of `units`, as they are finished, in any order.
 
@@ -86,6 +94,7 @@ class Crew:
 
         Args:
             report: told of the progress, in this process.
+            strict: stop at the first row at fault.
 
         Raises:
             LookaheadError: a unit failed. Units that are under way are stopped; finished ones stay.
@@ -93,16 +102,13 @@ class Crew:
         """
         if not self._workers or len(units) <= 1:
             for unit in units:
-                yield run_unit(unit, plan, model, folder, report)
+                yield run_unit(unit, plan, model, folder, report, strict=strict)
             return
-        yield from self._run_in_workers(units, plan, folder, report)
+        yield from self._run_in_workers(units, _Job(plan, folder, strict), report)
 
-    def _run_in_workers(
-        self, units: Sequence[Unit], plan: Plan, folder: Path, report: Progress
-    ) -> Iterator[Receipt]:
+    def _run_in_workers(self, units: Sequence[Unit], job: _Job, report: Progress) -> Iterator[Receipt]:
         waiting = [_Task(unit) for unit in reversed(units)]
         given_up: list[_Task] = []
-        job = (plan, folder)
         while waiting or any(worker.task for worker in self._workers):
             for worker in self._workers:
                 if worker.task is None and waiting:
@@ -128,7 +134,15 @@ class Crew:
                 else:
                     report(*answer)
         if given_up:
-            raise _missing(given_up, plan, folder)
+            raise _missing(given_up, job)
+
+
+class _Job(NamedTuple):
+    """What all units of a job have in common."""
+
+    plan: Plan
+    folder: Path
+    strict: bool
 
 
 @dataclass
@@ -153,7 +167,7 @@ class _Worker:
         self.task: _Task | None = None
         self._knows_job = False
 
-    def begin(self, task: _Task, job: tuple[Plan, Path]) -> None:
+    def begin(self, task: _Task, job: _Job) -> None:
         """Hand over a unit. A worker that is gone by then is noticed when it is waited for."""
         self.task = task
         with contextlib.suppress(OSError):
@@ -186,15 +200,15 @@ def _most_units(files: Sequence[InputFile], settings: Settings) -> int:
     return sum(1 if file.compression else file.size // settings.unit_size + 1 for file in files)
 
 
-def _missing(tasks: Sequence[_Task], plan: Plan, folder: Path) -> OutputError:
+def _missing(tasks: Sequence[_Task], job: _Job) -> OutputError:
     names = [
-        f"{task.unit.name} ({plan.inputs[task.unit.file].name}, from {task.unit.start:,}): {task.deaths[-1]}"
+        f"{task.unit.name} ({job.plan.inputs[task.unit.file].name}, from {task.unit.start:,}): {task.deaths[-1]}"
         for task in tasks
     ]
     return OutputError(
-        f"workers died {TRIES} times over {len(tasks)} of {len(plan.units)} units, which are missing: "
+        f"workers died {TRIES} times over {len(tasks)} of {len(job.plan.units)} units, which are missing: "
         + "; ".join(names),
-        where=str(folder),
+        where=str(job.folder),
         remedy="SIGKILL mostly means out of memory: try fewer --workers. All other units are finished, "
         "and the same command goes on with these.",
     )
@@ -236,22 +250,43 @@ def _work(connection: Connection, settings: Settings) -> None:
     """What a worker does: get ready, hear the plan, then convert the units that it is handed."""
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     engines: Engines | None = None
     with contextlib.suppress(LookaheadError):  # the parent meets the same error and tells it
         engines = preload(settings)
     # The end of the pipe is the end of the parent, however it came.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        plan, folder = connection.recv()
+        job: _Job = connection.recv()
         model: Model | None = None
         while True:
             unit = connection.recv()
             answer: Any
             try:
-                model = model or _model_of(plan, engines)
-                answer = run_unit(unit, plan, model, folder, lambda *told: connection.send(told))
+                model = model or _model_of(job.plan, engines)
+                answer = run_unit(
+                    unit,
+                    job.plan,
+                    model,
+                    job.folder,
+                    lambda *told: connection.send(told),
+                    strict=job.strict,
+                )
             except LookaheadError as error:
                 answer = error
             connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, even while it is stopped or deep in work.
+
+    Else a worker that outlives a killed job could write on beside the job's next run. Linux alone does
+    that; elsewhere the worker notices when it next reports.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        os._exit(1)  # it was gone before
 
 
 def _model_of(plan: Plan, engines: Engines | None) -> Model:

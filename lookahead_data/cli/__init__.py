@@ -13,6 +13,7 @@ from lookahead_data.cli.convert import convert
 from lookahead_data.cli.demo import demo
 from lookahead_data.cli.inspect import inspect
 from lookahead_data.cli.preview import preview
+from lookahead_data.cli.verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,5 +27,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, preview, inspect, demo):
+for _command in (convert, preview, inspect, verify, demo):
     main.add_command(_command)

@@ -15,6 +15,12 @@ from lookahead_data.cli import options as o
 @click.option("-o", "--output", metavar="DIR", help="The folder to write.")
 @o.options(o.TOKENIZER, o.PREVIEW, o.SOURCE, o.MODEL, o.RESULT)
 @click.option("--workers", type=click.IntRange(1), help="Processes that convert.  [default: one a core]")
+@click.option("--strict", is_flag=True, help="Stop at the first row at fault; none goes to quarantine.")
+@click.option(
+    "--max-quarantine",
+    metavar="N|P%",
+    help="End with status 3 if more rows, or a larger share of them, are in quarantine.",
+)
 @o.config_option
 @o.overwrite_option
 @o.quiet_option
@@ -25,6 +31,8 @@ def convert(
     output: str | None,
     config: str | None,
     workers: int | None,
+    strict: bool,
+    max_quarantine: str | None,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -44,7 +52,14 @@ def convert(
         raise click.UsageError("name the INPUT to convert and the folder to write (-o DIR).")
     with show.Watcher(quiet=quiet) as watcher:
         manifest = api.convert(
-            inputs or job.inputs, folder, settings, overwrite=overwrite, workers=workers, listener=watcher
+            inputs or job.inputs,
+            folder,
+            settings,
+            overwrite=overwrite,
+            workers=workers,
+            strict=strict,
+            max_quarantine=max_quarantine,
+            listener=watcher,
         )
     if as_json:
         click.echo(json.dumps({"output": str(folder), **manifest.totals}, ensure_ascii=False))

@@ -23,6 +23,7 @@ from lookahead_data.listener import Listener
 
 if TYPE_CHECKING:
     from lookahead_data.check.inspect import SeenRow
+    from lookahead_data.check.report import Verification
     from lookahead_data.rewrite.report import PreviewReport
     from lookahead_data.sink.manifest import Manifest
 
@@ -34,7 +35,7 @@ MARKS = {"context": ("", ""), "preview": ("«", "»"), "supervised": ("[[", "]]"
 class Watcher(Listener):
     """Shows a progress bar and notices on stderr."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, doing: str = "converting") -> None:
         self._quiet = quiet
         self._console = Console(stderr=True)
         self._progress = Progress(
@@ -47,7 +48,7 @@ class Watcher(Listener):
             console=self._console,
             disable=quiet or not self._console.is_terminal,
         )
-        self._task = self._progress.add_task("converting", total=None, rows=0, tokens=0)
+        self._task = self._progress.add_task(doing, total=None, rows=0, tokens=0)
 
     def __enter__(self) -> Watcher:
         return self
@@ -129,6 +130,27 @@ def show_report(report: PreviewReport, output: str) -> None:
         click.echo(f"  quarantined {_reasons(report.quarantined)}  → {output}.quarantine.jsonl")
     for kind, count in report.notes.items():
         click.echo(f"  note       {count:,} rows: {NOTES.get(kind, kind)}")
+
+
+def show_verification(found: Verification) -> None:
+    """What `verify` found, in a line or a line a problem."""
+    if found.ok:
+        again = f"; {found.compared:,} rows are the same when converted again" if found.compared else ""
+        click.echo(
+            f"{found.folder}: all right. {found.rows:,} rows, {found.tokens:,} tokens in {found.shards} "
+            f"shard{'s' * (found.shards != 1)}, {found.rejects:,} rows left out{again}"
+        )
+        return
+    count = len(found.problems) + found.more
+    click.echo(f"{found.folder}: {count:,} problem{'s' * (count != 1)}")
+    for problem in found.problems:
+        click.echo(f"  {problem}")
+        if problem.remedy:
+            click.echo(f"    {problem.remedy}")
+    if found.more:
+        click.echo(f"  and {found.more:,} more")
+    if not all(problem.remedy for problem in found.problems):
+        click.echo("Do not train on this folder; convert the corpus again, into a new one.")
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

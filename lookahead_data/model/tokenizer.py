@@ -108,6 +108,11 @@ class LoadedTokenizer:
     def _added(self) -> dict[int, str]:
         return {place: token.content for place, token in self._engine.get_added_tokens_decoder().items()}
 
+    @functools.cached_property
+    def id_limit(self) -> int:
+        """All ids are less than this. It is more than `vocab_size` where ids are left out."""
+        return max(self._engine.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
     @property
     def normalizes(self) -> str | None:
         """The kind of its normalizer, or None if it has none."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,16 +45,22 @@ def held(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (closed below, where the lock ends)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below, where the lock ends)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
         file.close()
         raise OutputError(
-            "another process is writing into this folder",
+            f"{owner} is writing into this folder",
             where=str(folder),
             remedy="Wait until it is done, or name another folder.",
         ) from None
+    with writing(path):
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
     try:
         yield
     finally:
@@ -81,8 +89,9 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
             _sweep(folder)
             return (folder / MANIFEST).is_file()
         if not overwrite and any((folder / RECEIPTS).glob("*.json")):
+            name, there, now = difference
             raise OutputError(
-                f"the folder holds another job's output: {difference}",
+                f"the folder holds another job's output: {name} is {short(there)} there, and {short(now)} now",
                 where=str(folder),
                 remedy="Name another folder, or replace that output with --overwrite.",
             )
@@ -104,20 +113,26 @@ def _refuse_foreign(folder: Path) -> None:
     )
 
 
-def differences(there: Any, now: Any, name: str = "") -> Iterator[str]:
-    """Where two JSON documents differ, as `field: … there, … now`."""
+_ABSENT = object()
+"""Stands for the value of a key that is not there."""
+
+
+def differences(there: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON documents differ: the name of each such place, and what they hold there."""
     if isinstance(there, Mapping) and isinstance(now, Mapping):
         for key in (*there, *(key for key in now if key not in there)):
-            yield from differences(there.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+            inner = f"{name}.{key}" if name else str(key)
+            yield from differences(there.get(key, _ABSENT), now.get(key, _ABSENT), inner)
     elif isinstance(there, list) and isinstance(now, list) and len(there) == len(now):
         for at, (left, right) in enumerate(zip(there, now, strict=True)):
             yield from differences(left, right, f"{name}[{at}]")
     elif there != now:
-        yield f"{name} is {_short(there)} there, and {_short(now)} now"
+        yield name, there, now
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+def short(value: Any) -> str:
+    """The start of a value as JSON, for people."""
+    text = "missing" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:80] + "…"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan, Unit
+from lookahead_data.rowhash import RowsHash
 from lookahead_data.sink.publish import sha256_of, write_json
 from lookahead_data.sink.shards import Shard
 
@@ -28,7 +29,8 @@ QUANTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 class Counts:
     """Rows and tokens, of a unit or of the whole job.
 
-    `read == written + sum(filtered.values()) + sum(quarantined.values())` always holds.
+    `read == written + sum(filtered.values()) + sum(quarantined.values())` always holds, and so it does
+    for the hashes of these rows.
 
     Attributes:
         read, written: rows.
@@ -39,6 +41,7 @@ class Counts:
         audited: rows encoded by `tokenizers` too, to hold a faster engine to it.
         notes: rows that are worth knowing of, by kind (see `NOTES`).
         lengths: how many of the rows written have how many tokens.
+        rows_hash: which rows were read, written and rejected.
     """
 
     read: int = 0
@@ -54,6 +57,7 @@ class Counts:
     audited: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
+    rows_hash: RowsHash = field(default_factory=RowsHash)
 
     def __iadd__(self, other: Counts) -> Counts:
         for name, value in vars(other).items():
@@ -69,9 +73,13 @@ class Counts:
         accounted = self.written + self.filtered.total() + self.quarantined.total()
         if self.read != accounted:
             raise OutputError(
-                f"read {self.read} rows and accounted for {accounted}",
+                f"read {self.read} rows and accounted for {accounted}", where=where, remedy=_FAULT
+            )
+        if not self.rows_hash.balanced:
+            raise OutputError(
+                f"read {self.read} rows and accounted for as many, but they are not the same ones",
                 where=where,
-                remedy="This is a fault of lookahead_data; please report it.",
+                remedy=_FAULT,
             )
 
     def quantiles(self) -> dict[str, int]:
@@ -95,12 +103,34 @@ class Counts:
             for name, value in vars(self).items()
             if name != "lengths"
         }
-        return plain | {"length_quantiles": self.quantiles()}
+        return plain | {"rows_hash": self.rows_hash.to_dict(), "length_quantiles": self.quantiles()}
 
+    def document(self) -> dict[str, Any]:
+        """All of the counts as plain values, for the receipt."""
+        return self.summary() | {"lengths": {str(k): v for k, v in sorted(self.lengths.items())}}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Counts:
+        """The counts of a receipt; what is not as it should be is a `ValueError`, `KeyError` or `TypeError`."""
+        values = dict(document)
+        values.pop("length_quantiles")
+        for name in ("filtered", "quarantined", "notes"):
+            values[name] = Counter(dict(values[name]))
+        values["lengths"] = Counter({int(k): v for k, v in dict(values["lengths"]).items()})
+        for name, value in values.items():
+            numbers = value.values() if isinstance(value, Counter) else (value,)
+            if name != "rows_hash" and not all(type(number) is int for number in numbers):
+                raise ValueError(f"{name} holds something that is no whole number")
+        values["rows_hash"] = RowsHash.from_dict(values["rows_hash"])
+        return cls(**values)
+
+
+_FAULT = "This is a fault of lookahead_data; please report it."
 
 NOTES: dict[str, str] = {
     "nul_in_text": "the text holds a NUL character (written \\u0000)",
     "preview_without_user_message": "no preview: no user message stands right before the answer, or the answer is empty",
+    "preview_differs": "previewed the slow way, since the quick one gave another preview on a sample",
     "trace_differs": "rendered one by one, since the traced layout of their shape did not hold",
     "reasoning_before_answer": "the model learns to reason before the answer that is previewed",
     "template_rewrites_answer": "the template changes more of an answer than white space around it",
@@ -138,16 +168,30 @@ class Receipt:
 
     def save(self, folder: Path, unit: Unit) -> None:
         """Publish the receipt in the output folder."""
-        document = {
+        write_json(receipt_path(folder, unit), self.document())
+
+    def document(self) -> dict[str, Any]:
+        """The receipt as plain values."""
+        return {
             "unit": self.unit,
             "fingerprint": self.fingerprint,
             "engine": self.engine,
             "engine_differed": self.engine_differed,
-            "counts": self.counts.summary()
-            | {"lengths": {str(k): v for k, v in sorted(self.counts.lengths.items())}},
+            "counts": self.counts.document(),
             "shards": [asdict(shard) for shard in self.shards],
         }
-        write_json(receipt_path(folder, unit), document)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Receipt:
+        """The receipt of a document; one that is none is a `ValueError`, `KeyError` or `TypeError`."""
+        return cls(
+            document["unit"],
+            document["fingerprint"],
+            Counts.from_document(document["counts"]),
+            tuple(Shard(**shard) for shard in document["shards"]),
+            document["engine"],
+            document["engine_differed"],
+        )
 
 
 def receipt_path(folder: Path, unit: Unit) -> Path:
@@ -160,19 +204,53 @@ def load_receipt(folder: Path, unit: Unit, fingerprint: str) -> Receipt | None:
         document = json.loads(receipt_path(folder, unit).read_text(encoding="utf-8"))
         if document["fingerprint"] != fingerprint or document["unit"] != unit.index:
             return None
-        counts = dict(document["counts"])
-        counts.pop("length_quantiles")
-        for name in ("filtered", "quarantined", "notes"):
-            counts[name] = Counter(counts[name])
-        counts["lengths"] = Counter({int(k): v for k, v in counts["lengths"].items()})
-        shards = tuple(Shard(**shard) for shard in document["shards"])
-        if any(sha256_of(folder / shard.path) != shard.sha256 for shard in shards):
+        receipt = Receipt.from_document(document)
+        if any(sha256_of(folder / shard.path) != shard.sha256 for shard in receipt.shards):
             return None
-        return Receipt(
-            unit.index, fingerprint, Counts(**counts), shards, document["engine"], document["engine_differed"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        return receipt
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # not there, or not whole: the unit is converted again
+
+
+def account(
+    plan: Mapping[str, Any],
+    fingerprint: str,
+    receipts: Sequence[Receipt],
+    *,
+    warnings: Sequence[str],
+    timing: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the manifest holds: all of it follows from `Plan.document()` and the receipts of its units."""
+    totals = Counts()
+    units = []
+    for unit, receipt in zip(plan["units"], receipts, strict=True):
+        totals += receipt.counts
+        units.append(
+            {
+                "unit": unit["index"],
+                "input": plan["inputs"][unit["file"]]["path"],
+                "start": unit["start"],
+                "stop": unit["stop"],
+                "engine": receipt.engine,
+                "engine_differed": receipt.engine_differed,
+                **receipt.counts.summary(),
+            }
+        )
+    return {
+        "format": plan["format"],
+        "fingerprint": fingerprint,
+        "settings": plan["settings"],
+        "shape": plan["shape"],
+        "tokenizer": plan["tokenizer"],
+        "template": plan["template"],
+        "inputs": plan["inputs"],
+        "totals": totals.summary(),
+        "shards": [shard.to_dict() for receipt in receipts for shard in receipt.shards],
+        "warnings": list(warnings),
+        "units": units,
+        "versions": plan["versions"],
+        "timing": dict(timing),
+    }
 
 
 class Manifest:
@@ -198,38 +276,9 @@ class Manifest:
         """
         if [receipt.unit for receipt in receipts] != [unit.index for unit in plan.units]:
             raise OutputError("not every unit has a receipt", where=str(folder))
-        totals = Counts()
-        units = []
         for unit, receipt in zip(plan.units, receipts, strict=True):
             receipt.counts.check(unit.name)
-            totals += receipt.counts
-            units.append(
-                {
-                    "unit": unit.index,
-                    "input": plan.inputs[unit.file].name,
-                    "start": unit.start,
-                    "stop": unit.stop,
-                    "engine": receipt.engine,
-                    "engine_differed": receipt.engine_differed,
-                    **receipt.counts.summary(),
-                }
-            )
-        base = plan.document()
-        document = {
-            "format": base["format"],
-            "fingerprint": plan.fingerprint,
-            "settings": base["settings"],
-            "shape": base["shape"],
-            "tokenizer": base["tokenizer"],
-            "template": base["template"],
-            "inputs": base["inputs"],
-            "totals": totals.summary(),
-            "shards": [shard.to_dict() for receipt in receipts for shard in receipt.shards],
-            "warnings": list(plan.warnings),
-            "units": units,
-            "versions": base["versions"],
-            "timing": dict(timing),
-        }
+        document = account(plan.document(), plan.fingerprint, receipts, warnings=plan.warnings, timing=timing)
         return cls(folder, document)
 
     @classmethod

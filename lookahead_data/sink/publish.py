@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ TEMPORARY = ".tmp-"
 
 
 def temporary_for(path: Path) -> Path:
-    """Where to write what will become `path`; its folder is made."""
+    """Where to write what will become `path`; its folder is made. No two processes get the same."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{TEMPORARY}{path.name}")
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
 
 
 def commit(temporary: Path, path: Path) -> None:

@@ -32,6 +32,13 @@ def rejected_lines(rejects: Iterable[Reject], file: InputFile) -> str:
     return "".join(lines)
 
 
+def place_of(reject: Reject, file: InputFile) -> str:
+    """Where the row stands in its file, for people."""
+    if file.format not in LINE_FORMATS:
+        return f"row {reject.row}"
+    return f"line {reject.row + 1:,}" + (f" (byte {reject.offset:,})" if reject.offset is not None else "")
+
+
 def write_rejected(path: Path, rejects: Sequence[Reject], file: InputFile) -> None:
     """Publish the rejects of a unit; a file of an earlier try is replaced, or removed if there are none."""
     if rejects:

@@ -1,0 +1,174 @@
+"""Whether the accounts of an output folder agree: plan, receipts and manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lookahead_data.check.report import Findings
+from lookahead_data.config import Settings
+from lookahead_data.errors import LookaheadError, OutputError
+from lookahead_data.plan import FORMAT, Unit, fingerprint_of
+from lookahead_data.sink.folder import differences, short
+from lookahead_data.sink.manifest import (
+    MANIFEST,
+    PLAN,
+    Manifest,
+    Receipt,
+    account,
+    receipt_path,
+)
+from lookahead_data.sink.shards import Shard
+from lookahead_data.source.conversations import Shape
+
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, LookaheadError)
+"""What a document that is not what it should be may raise."""
+
+
+_UNFINISHED = "Run the convert command again: it goes on where it stopped."
+
+
+def words(error: Exception) -> str:
+    """Why a file or a document cannot be used."""
+    if isinstance(error, LookaheadError):
+        return error.problem
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    return f"is not valid: {f'{error} is missing' if isinstance(error, KeyError) else error}"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a folder says of itself.
+
+    Attributes:
+        plan: the plan's document.
+        settings, units: of the job.
+        shape: of the corpus, in words.
+        tokenizer: the SHA-256 of the one that the rows were made with.
+        receipts: of the units that have a good one.
+        shards: of the manifest, in order.
+    """
+
+    plan: Mapping[str, Any]
+    settings: Settings
+    units: tuple[Unit, ...]
+    shape: str
+    tokenizer: str
+    receipts: Mapping[int, Receipt]
+    shards: tuple[Shard, ...]
+
+
+def read_account(folder: Path, findings: Findings) -> Account | None:
+    """Read the folder's accounts and hold them against each other; None if they say nothing certain."""
+    if not (folder / MANIFEST).exists():
+        findings.add(MANIFEST, "is missing, so the job is not finished", remedy=_UNFINISHED)
+        return None
+    try:
+        document = Manifest.load(folder).document
+    except OutputError as error:
+        findings.add(MANIFEST, error.problem, remedy=error.remedy)
+        return None
+    if document.get("format") != FORMAT:
+        findings.add(
+            MANIFEST,
+            f"the folder has the format {short(document.get('format'))}, and this version reads {FORMAT}",
+            remedy="Verify it with the version of lookahead_data that made it (see its `versions`).",
+        )
+        return None
+    try:
+        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        fingerprint = fingerprint_of(plan)
+        if document.get("fingerprint") != fingerprint:
+            findings.add(MANIFEST, _other_plan(document, plan, fingerprint))
+            return None
+        settings = Settings.from_dict(plan["settings"])
+        if not settings.tokenizer:
+            raise ValueError("the settings name no tokenizer")
+        units = tuple(Unit(**unit) for unit in plan["units"])
+        if [unit.index for unit in units] != list(range(len(units))):
+            raise ValueError("the units are not numbered from 0")
+        if not {unit.file for unit in units} <= set(range(len(plan["inputs"]))):
+            raise ValueError("a unit is of no input")
+        shape, tokenizer = str(Shape(**plan["shape"])), str(plan["tokenizer"]["sha256"])
+    except (OSError, *BROKEN) as error:
+        findings.add(PLAN, words(error))
+        return None
+    try:
+        shards = tuple(_shard(shard) for shard in document["shards"])
+    except BROKEN as error:
+        findings.add(MANIFEST, f"its shards: {words(error)}")
+        return None
+    receipts = {
+        unit.index: receipt
+        for unit in units
+        if (receipt := _receipt(folder, unit, fingerprint, findings)) is not None
+    }
+    if len(receipts) == len(units):
+        _compare(document, plan, fingerprint, list(receipts.values()), findings)
+    return Account(plan, settings, units, shape, tokenizer, receipts, shards)
+
+
+def _compare(
+    document: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    fingerprint: str,
+    receipts: Sequence[Receipt],
+    findings: Findings,
+) -> None:
+    """Make the manifest anew from the plan and the receipts, and hold it against the one that is there."""
+    try:
+        wanted = account(
+            plan, fingerprint, receipts, warnings=document["warnings"], timing=document["timing"]
+        )
+    except BROKEN as error:
+        findings.add(MANIFEST, words(error))
+        return
+    for name, there, due in differences(document, wanted):
+        findings.add(MANIFEST, f"{name} is {short(there)}, and by the plan and the receipts {short(due)}")
+
+
+def _other_plan(document: Mapping[str, Any], plan: Mapping[str, Any], fingerprint: str) -> str:
+    told = f"its fingerprint is {short(document.get('fingerprint'))}, and that of {PLAN} is {fingerprint}"
+    both = [name for name in plan if name in document and name != "units"]
+    for name, there, now in differences({n: document[n] for n in both}, {n: plan[n] for n in both}):
+        return f"{told}: {name} is {short(there)} here and {short(now)} there"
+    return told
+
+
+def _shard(document: Mapping[str, Any]) -> Shard:
+    shard = Shard(**document)
+    for name in ("rows", "tokens", "size"):
+        if type(document[name]) is not int:
+            raise ValueError(f"{name} is {short(document[name])}")
+    return shard
+
+
+def _receipt(folder: Path, unit: Unit, fingerprint: str, findings: Findings) -> Receipt | None:
+    path = receipt_path(folder, unit)
+    where = path.relative_to(folder).as_posix()
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        receipt = Receipt.from_document(document)
+        # What is not read, or not what it was taken for, would be missing here or differ.
+        changed = next(differences(document, receipt.document()), None)
+        if changed:
+            raise ValueError(f"{changed[0]} is {short(changed[1])}")
+        receipt.counts.check(where)
+    except FileNotFoundError:
+        findings.add(where, "is missing: nothing says what became of the rows of this unit")
+        return None
+    except (OSError, *BROKEN) as error:
+        findings.add(where, words(error))
+        return None
+    if (receipt.unit, receipt.fingerprint) != (unit.index, fingerprint):
+        findings.add(where, "belongs to another job, or to another unit")
+        return None
+    names = [f"data/train-{unit.index:05d}-{at:05d}.parquet" for at in range(len(receipt.shards))]
+    if [shard.path for shard in receipt.shards] != names:
+        findings.add(where, f"names the shards {short([shard.path for shard in receipt.shards])}")
+        return None
+    return receipt

@@ -1,0 +1,105 @@
+"""Whether the quarantine holds the rows that were left out, and no other files stand in the folder."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+from lookahead_data.check.account import BROKEN, Account, words
+from lookahead_data.check.report import Findings
+from lookahead_data.plan import Unit
+from lookahead_data.rowhash import hash_rows
+from lookahead_data.sink.card import CARD
+from lookahead_data.sink.manifest import QUARANTINE, RECEIPTS, Counts, receipt_path
+
+
+def check_files(folder: Path, found: Account, findings: Findings) -> None:
+    """Whether only files that the accounts name stand among the shards, the receipts and the rejects."""
+    _strays(folder, "data/*", {shard.path for shard in found.shards}, findings)
+    receipts = {_name(receipt_path(folder, unit), folder) for unit in found.units}
+    _strays(folder, f"{RECEIPTS}/unit-*.json", receipts, findings)
+    rejects = {
+        _name(_quarantine(folder, unit), folder)
+        for unit in found.units
+        if unit.index not in found.receipts or _stated(found.receipts[unit.index].counts)
+    }
+    _strays(folder, f"{QUARANTINE}/unit-*.jsonl", rejects, findings)
+    try:
+        card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        card = ""
+    if "path: data/*.parquet" not in card:
+        findings.warn(f"{CARD} does not tell datasets.load_dataset where the shards are")
+
+
+def check_quarantine(folder: Path, found: Account, findings: Findings) -> int:
+    """Whether the rejected rows are those that the receipts count; gives how many lines were read."""
+    lines = 0
+    for index, receipt in found.receipts.items():
+        unit = found.units[index]
+        stated = _stated(receipt.counts)
+        if not stated:
+            continue
+        path = _quarantine(folder, unit)
+        where = _name(path, folder)
+        seen: Counter[tuple[str, str]] = Counter()
+        rows: list[int] = []
+        try:
+            for outcome, reason, row in _rejects(path, found.plan["inputs"][unit.file]["path"]):
+                seen[outcome, reason] += 1
+                rows.append(row)
+        except FileNotFoundError:
+            findings.add(where, f"is missing, and the receipt says {stated.total():,} rows were left out")
+            continue
+        except OSError as error:
+            findings.add(where, words(error))
+            continue
+        except BROKEN as error:
+            findings.add(where, f"line {len(rows) + 1}: {words(error)}")
+            continue
+        lines += len(rows)
+        for kind in sorted(seen | stated):
+            if seen[kind] != stated[kind]:
+                what = f"{seen[kind]:,} rows are {kind[0]} for {kind[1]}"
+                findings.add(where, f"{what}, and the receipt says {stated[kind]:,}")
+        if seen == stated and hash_rows(rows, unit.file) != receipt.counts.rows_hash.rejected:
+            findings.add(where, "names other rows than those that were left out")
+    return lines
+
+
+def _stated(counts: Counts) -> Counter[tuple[str, str]]:
+    """How many rows were left out, by outcome and reason."""
+    stated = Counter({("filtered", reason): rows for reason, rows in counts.filtered.items()})
+    stated.update({("quarantined", reason): rows for reason, rows in counts.quarantined.items()})
+    return stated
+
+
+def _rejects(path: Path, file: str) -> Iterator[tuple[str, str, int]]:
+    """Outcome, reason and row of each line."""
+    with open(path, encoding="utf-8", newline="\n") as stream:
+        for line in stream:
+            record = json.loads(line)
+            if record["file"] != file:
+                raise ValueError(f"it names the file {record['file']!r}, and the unit is of {file!r}")
+            row = record["row"]
+            if type(row) is not int or row < 0:
+                raise ValueError(f"its row is {row!r}")
+            yield str(record["outcome"]), str(record["reason"]), row
+
+
+def _quarantine(folder: Path, unit: Unit) -> Path:
+    return folder / QUARANTINE / f"{unit.name}.jsonl"
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _strays(folder: Path, pattern: str, named: Set[str], findings: Findings) -> None:
+    """Files that nothing accounts for, hidden ones too, since not every reader passes over them."""
+    for path in sorted(folder.glob(pattern)):
+        name = _name(path, folder)
+        if name not in named:
+            findings.add(name, "is not of this job: nothing in it names this file", remedy="Move it away.")

@@ -1,0 +1,208 @@
+"""Whether the rows of a row group are fit to train on. Nothing here loops over rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lookahead_data.arrays import Ints, offsets_of, whole_array
+from lookahead_data.columns import IGNORED
+
+Tokens = npt.NDArray[np.signedinteger]
+Marks = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What must hold for every row of a folder, beside what holds for all folders.
+
+    Attributes:
+        vocabulary: all ids are less than this; None is not known.
+        max_length: the most tokens of a row; None is no limit.
+    """
+
+    vocabulary: int | None
+    max_length: int | None
+
+
+@dataclass
+class Tally:
+    """What was read: rows and tokens, and how many rows have how many tokens."""
+
+    rows: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+    lengths: Counter[int] = field(default_factory=Counter)
+
+    def __iadd__(self, other: Tally) -> Tally:
+        self.rows += other.rows
+        self.tokens += other.tokens
+        self.supervised_tokens += other.supervised_tokens
+        self.lengths.update(other.lengths)
+        return self
+
+
+@dataclass
+class Flaws:
+    """The first row that has each kind of flaw, with what is wrong there, and how many rows have it."""
+
+    first: dict[str, tuple[int, str]] = field(default_factory=dict)
+    rows: Counter[str] = field(default_factory=Counter)
+
+    def mark(self, kind: str, flawed: Marks, start: int, tell: Callable[[int], str]) -> None:
+        """Note a kind of flaw.
+
+        Args:
+            flawed: which rows have it, shape (rows,).
+            start: the place in the shard of the first of these rows.
+            tell: what is wrong with one of these rows.
+        """
+        places = np.flatnonzero(flawed)
+        if len(places):
+            at = int(places[0])
+            self.first.setdefault(kind, (start + at, tell(at)))
+            self.rows[kind] += len(places)
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """A column of lists: its values, and where each row's begin, shape (rows + 1,)."""
+
+    values: Tokens
+    offsets: Ints
+
+    @classmethod
+    def of(cls, column: pa.ListArray) -> _Lists:
+        return cls(column.flatten().to_numpy(), offsets_of(column))
+
+    @property
+    def lengths(self) -> Ints:
+        return np.diff(self.offsets)
+
+    def rows_with(self, marks: Marks) -> Marks:
+        """The rows in which a value is marked; `marks` has the shape of the values."""
+        return self.count(marks) > 0
+
+    def count(self, marks: Marks) -> Ints:
+        """How many values of each row are marked, shape (rows,)."""
+        # Sums up to each value, rather than `reduceat`, which gives an empty row the next one's value.
+        sums = np.concatenate([[0], np.cumsum(marks, dtype=np.int64)])
+        counts: Ints = sums[self.offsets[1:]] - sums[self.offsets[:-1]]
+        return counts
+
+    def place(self, row: int, marks: Marks) -> int:
+        """The first token of a row that is marked."""
+        return int(np.argmax(marks[self.offsets[row] : self.offsets[row + 1]]))
+
+    def value(self, row: int, place: int) -> int:
+        return int(self.values[self.offsets[row] + place])
+
+
+def check_rows(group: pa.Table, rules: Rules, start: int, flaws: Flaws) -> Tally:
+    """Check all rows of a row group.
+
+    Args:
+        group: with `input_ids`, `attention_mask` and `labels`.
+        start: the place in the shard of its first row.
+        flaws: gets what is wrong.
+    """
+    columns: dict[str, pa.ListArray] = {
+        name: whole_array(group.column(name)) for name in ("input_ids", "attention_mask", "labels")
+    }
+    if any(_mark_nulls(name, column, start, flaws) for name, column in columns.items()):
+        return Tally(rows=group.num_rows)
+    ids, mask, labels = (_Lists.of(column) for column in columns.values())
+
+    flaws.mark("empty", ids.lengths == 0, start, lambda row: "holds no token")
+    if rules.max_length is not None:
+        flaws.mark(
+            "long",
+            ids.lengths > rules.max_length,
+            start,
+            lambda row: f"holds {ids.lengths[row]:,} tokens, and the maximum is {rules.max_length:,}",
+        )
+    unknown = ids.values < 0
+    if rules.vocabulary is not None:
+        unknown |= ids.values >= rules.vocabulary
+    beyond = "less than 0" if rules.vocabulary is None else f"not in the vocabulary of {rules.vocabulary:,}"
+    _mark_tokens("vocabulary", ids, unknown, start, flaws, "has the id {}, which is " + beyond)
+    _mark_tokens("mask", mask, mask.values != 1, start, flaws, "has the attention mask {}, not 1")
+    for name, other in (("attention_mask", mask), ("labels", labels)):
+        flaws.mark(
+            name,
+            other.lengths != ids.lengths,
+            start,
+            lambda row, name=name, other=other: (  # type: ignore[misc]
+                f"holds {ids.lengths[row]:,} input_ids and {other.lengths[row]:,} {name}"
+            ),
+        )
+    supervised = labels.values != IGNORED
+    if np.array_equal(labels.offsets, ids.offsets):
+        _mark_labels(ids, labels, supervised, start, flaws)
+    lengths, rows = np.unique(ids.lengths, return_counts=True)
+    return Tally(
+        rows=group.num_rows,
+        tokens=len(ids.values),
+        supervised_tokens=int(np.count_nonzero(supervised)),
+        lengths=Counter(dict(zip(lengths.tolist(), rows.tolist(), strict=True))),
+    )
+
+
+def _mark_labels(ids: _Lists, labels: _Lists, supervised: Marks, start: int, flaws: Flaws) -> None:
+    wrong = supervised & (labels.values != ids.values)
+
+    def tell(row: int) -> str:
+        place = labels.place(row, wrong)
+        return (
+            f"token {place} has the label {labels.value(row, place)}, "
+            f"which is neither its id {ids.value(row, place)} nor {IGNORED}"
+        )
+
+    flaws.mark("label", labels.rows_with(wrong), start, tell)
+    filled = labels.lengths > 0
+    first = np.zeros(len(filled), bool)
+    first[filled] = supervised[labels.offsets[:-1][filled]]
+    flaws.mark(
+        "first",
+        first,
+        start,
+        lambda row: "token 0 is supervised, which nothing predicts; its label must be -100",
+    )
+    flaws.mark(
+        "unsupervised",
+        filled & (labels.count(supervised) == 0),
+        start,
+        lambda row: f"none of its {labels.lengths[row]:,} tokens is supervised",
+    )
+
+
+def _mark_tokens(kind: str, lists: _Lists, marks: Marks, start: int, flaws: Flaws, words: str) -> None:
+    def tell(row: int) -> str:
+        place = lists.place(row, marks)
+        return f"token {place} " + words.format(lists.value(row, place))
+
+    flaws.mark(kind, lists.rows_with(marks), start, tell)
+
+
+def _mark_nulls(name: str, column: pa.ListArray, start: int, flaws: Flaws) -> bool:
+    """Note rows that are null or hold a null; gives whether there are any."""
+    if column.null_count:
+        flaws.mark(f"{name} null", column.is_null().to_numpy(False), start, lambda row: f"{name} is null")
+        return True
+    values = column.flatten()
+    if values.null_count:
+        marks = values.is_null().to_numpy(False)
+        lists = _Lists(marks, offsets_of(column))
+        flaws.mark(
+            f"null in {name}",
+            lists.rows_with(marks),
+            start,
+            lambda row: f"token {lists.place(row, marks)} has null in {name}",
+        )
+        return True
+    return False

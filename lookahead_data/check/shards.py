@@ -1,0 +1,109 @@
+"""Whether the shards of a folder are the files that its manifest names, and their rows fit to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookahead_data.check.account import Account
+from lookahead_data.check.report import Findings
+from lookahead_data.check.rows import Flaws, Rules, Tally, check_rows
+from lookahead_data.columns import schema
+from lookahead_data.listener import Listener
+from lookahead_data.sink.manifest import MANIFEST, Receipt
+from lookahead_data.sink.publish import sha256_of
+from lookahead_data.sink.shards import TRAINING_COLUMNS, Shard
+
+
+def check_shards(folder: Path, found: Account, rules: Rules, findings: Findings, listener: Listener) -> Tally:
+    """Read all shards, and hold the units' sums against their receipts; gives what was read."""
+    total = Tally()
+    tallies: dict[str, Tally | None] = {}
+    for shard in found.shards:
+        tally = check_shard(folder, shard, rules, findings, listener)
+        tallies[shard.path] = tally
+        total += tally or Tally()
+    for index, receipt in found.receipts.items():
+        parts = [tallies.get(shard.path) for shard in receipt.shards]
+        whole = [part for part in parts if part is not None]
+        if len(whole) == len(parts):  # else the shard that could not be read is a problem already
+            _check_sums(found.units[index].name, whole, receipt, findings)
+    return total
+
+
+def check_shard(
+    folder: Path, shard: Shard, rules: Rules, findings: Findings, listener: Listener
+) -> Tally | None:
+    """Check one shard; gives what was read, or None if it could not be read to its end."""
+    path = folder / shard.path
+    try:
+        size = path.stat().st_size
+        if size != shard.size:
+            findings.add(shard.path, f"is {size:,} bytes long, and {MANIFEST} says {shard.size:,}")
+            return None
+        # What is no longer as it was published is not read: damaged Parquet may be anything.
+        if (digest := sha256_of(path)) != shard.sha256:
+            findings.add(
+                shard.path,
+                f"was changed or damaged: its SHA-256 is {digest}, and {MANIFEST} says {shard.sha256}",
+            )
+            return None
+        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+            return _read(parquet, shard, rules, findings, listener)
+    except FileNotFoundError:
+        findings.add(shard.path, "is missing")
+    except (OSError, pa.ArrowException) as error:
+        findings.add(shard.path, f"cannot be read: {error}")
+    return None
+
+
+def _read(
+    parquet: pq.ParquetFile, shard: Shard, rules: Rules, findings: Findings, listener: Listener
+) -> Tally | None:
+    wanted = schema(TRAINING_COLUMNS)
+    if not parquet.schema_arrow.equals(wanted):
+        there = ", ".join(f"{field.name}: {field.type}" for field in parquet.schema_arrow)
+        due = ", ".join(f"{field.name}: {field.type}" for field in wanted)
+        findings.add(shard.path, f"has the columns ({there}), not ({due})")
+        return None
+    flaws = Flaws()
+    tally = Tally()
+    for at in range(parquet.num_row_groups):
+        group = parquet.read_row_group(at)
+        part = check_rows(group, rules, tally.rows, flaws)
+        tally += part
+        listener.advanced(part.rows, part.tokens, shard.size // parquet.num_row_groups)
+    for kind, (row, what) in flaws.first.items():
+        more = flaws.rows[kind] - 1
+        findings.add(shard.path, what + (f" (so in {more:,} more rows of this shard)" if more else ""), row)
+    for name, read, stated in (("rows", tally.rows, shard.rows), ("tokens", tally.tokens, shard.tokens)):
+        if read != stated:
+            findings.add(shard.path, f"holds {read:,} {name}, and {MANIFEST} says {stated:,}")
+    return tally
+
+
+def _check_sums(unit: str, parts: list[Tally], receipt: Receipt, findings: Findings) -> None:
+    tally = Tally()
+    for part in parts:
+        tally += part
+    counts = receipt.counts
+    for name, read, stated in (
+        ("rows", tally.rows, counts.written),
+        ("tokens", tally.tokens, counts.tokens),
+        ("supervised tokens", tally.supervised_tokens, counts.supervised_tokens),
+    ):
+        if read != stated:
+            findings.add(unit, f"its shards hold {read:,} {name}, and its receipt says {stated:,}")
+    if tally.lengths != counts.lengths:
+        length = min(
+            length
+            for length in tally.lengths | counts.lengths
+            if tally.lengths[length] != counts.lengths[length]
+        )
+        findings.add(
+            unit,
+            f"{tally.lengths[length]:,} rows of its shards have {length:,} tokens, "
+            f"and its receipt says {counts.lengths[length]:,}",
+        )

@@ -1,0 +1,95 @@
+"""Reading back all of a finished folder: nothing in it may be other than its manifest says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lookahead_data.check.account import Account, read_account
+from lookahead_data.check.again import compare_again
+from lookahead_data.check.files import check_files, check_quarantine
+from lookahead_data.check.report import Findings, Verification
+from lookahead_data.check.rows import Rules, Tally
+from lookahead_data.check.shards import check_shards
+from lookahead_data.errors import OutputError, SettingsError, TokenizerError
+from lookahead_data.listener import Listener
+from lookahead_data.model.tokenizer import load_tokenizer
+
+
+def verify(
+    folder: str | os.PathLike[str],
+    *,
+    deep: int = 0,
+    tokenizer: str | None = None,
+    listener: Listener | None = None,
+) -> Verification:
+    """Read back all of an output folder of `convert` and hold it against its manifest.
+
+    Checked are the accounts against each other, each shard's bytes, each row (ids in the vocabulary,
+    mask, labels, length), all sums, the quarantine, and that nothing else stands among the shards.
+
+    Args:
+        folder: the output folder.
+        deep: so many rows are converted again from the inputs too, and compared. They are taken from
+            units spread over the whole job, from the start of each.
+        tokenizer: where the tokenizer is, if it was moved since.
+        listener: told of the progress, in bytes of the shards, and of what could not be checked.
+
+    Returns:
+        The report. It never raises for what is wrong in the folder.
+
+    Raises:
+        OutputError: there is no such folder, or `tokenizer` is not the one that the rows were made with.
+        SettingsError, TokenizerError: an argument cannot be used.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise OutputError("there is no such folder", where=str(path))
+    if deep < 0:
+        raise SettingsError(f"deep must be a number of rows, not {deep}")
+    listener = listener or Listener()
+    findings = Findings(listener.warned)
+    found = read_account(path, findings)
+    tally, rejects, compared = Tally(), 0, 0
+    if found is not None:
+        rules = Rules(_vocabulary(path, found, tokenizer, findings), found.settings.max_length)
+        size = sum(shard.size for shard in found.shards)
+        listener.planned(size=size, units=len(found.units), shape=found.shape)
+        tally = check_shards(path, found, rules, findings, listener)
+        rejects = check_quarantine(path, found, findings)
+        check_files(path, found, findings)
+        if deep and findings.problems:
+            findings.warn("the rows were not compared with the inputs, since there are problems already")
+        elif deep:
+            compared = compare_again(path, found, deep, tokenizer, findings)
+        listener.finished()
+    return Verification(
+        folder=path,
+        problems=tuple(findings.problems),
+        more=findings.more,
+        warnings=tuple(findings.warnings),
+        shards=len(found.shards) if found else 0,
+        rows=tally.rows,
+        tokens=tally.tokens,
+        rejects=rejects,
+        compared=compared,
+    )
+
+
+def _vocabulary(folder: Path, found: Account, tokenizer: str | None, findings: Findings) -> int | None:
+    """The number that all ids are less than, or None if the tokenizer is not at hand."""
+    name = tokenizer or str(found.settings.tokenizer)
+    try:
+        loaded = load_tokenizer(name)
+    except TokenizerError as error:
+        if tokenizer:
+            raise
+        problem = f"the tokenizer {name} cannot be loaded ({error.problem})"
+    else:
+        if loaded.sha256 == found.tokenizer:
+            return loaded.id_limit
+        problem = f"the tokenizer {name} is not the one that these rows were made with"
+        if tokenizer:
+            raise OutputError(problem, where=str(folder), remedy="Name the right one.")
+    findings.warn(f"the ids were not held against the vocabulary: {problem}; name it with --tokenizer")
+    return None

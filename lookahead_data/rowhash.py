@@ -1,0 +1,60 @@
+"""A hash of which rows went where. It does not depend on their order, so that parts add up to the whole.
+
+Counts alone do not tell that one row was lost and another doubled; these hashes do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_MASK = (1 << 64) - 1
+_FILE_BIT = 40
+"""A file's rows are numbered below this bit, the files above it."""
+
+
+def hash_rows(rows: npt.ArrayLike, file: int) -> int:
+    """The sum modulo 2**64 of the rows' mixed numbers: 0 for no rows.
+
+    Args:
+        rows: places in the file, shape (rows,).
+        file: the place of their file among the inputs.
+    """
+    # The finalizer of splitmix64. Its increment is added first, else row 0 of file 0 would count nothing.
+    mixed = np.asarray(rows, np.int64).astype(np.uint64) + np.uint64(file << _FILE_BIT)
+    mixed += np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return int(mixed.sum(dtype=np.uint64))
+
+
+@dataclass(frozen=True)
+class RowsHash:
+    """`hash_rows` of the rows that were read, written and rejected."""
+
+    read: int = 0
+    written: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: RowsHash) -> RowsHash:
+        return RowsHash(
+            (self.read + other.read) & _MASK,
+            (self.written + other.written) & _MASK,
+            (self.rejected + other.rejected) & _MASK,
+        )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the rows read are those that were written or rejected, each once."""
+        return self.read == (self.written + self.rejected) & _MASK
+
+    def to_dict(self) -> dict[str, str]:
+        """As hexadecimal digits, since not every JSON reader holds whole numbers of 64 bits."""
+        return {name: f"{value:016x}" for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, digits: dict[str, str]) -> RowsHash:
+        return cls(**{name: int(text, 16) for name, text in digits.items()})
