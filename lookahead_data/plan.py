@@ -118,7 +118,8 @@ class Plan:
         return {
             "format": FORMAT,
             "versions": versions(),
-            "settings": self.settings.to_dict(),
+            # As JSON gives it back: template arguments may hold tuples, or keys that are numbers.
+            "settings": json.loads(json.dumps(self.settings.to_dict())),
             "inputs": [item.describe() for item in self.inputs],
             "units": [asdict(unit) for unit in self.units],
             "shape": dict(self.shape),

@@ -24,8 +24,8 @@ from lookahead_data.check.again import FEW, choose
 from lookahead_data.check.report import PROBLEMS
 from lookahead_data.cli import main
 from lookahead_data.columns import schema
-from lookahead_data.errors import OutputError, SettingsError, TokenizerError
-from lookahead_data.plan import Unit, fingerprint_of
+from lookahead_data.errors import InputError, OutputError, SettingsError, TokenizerError
+from lookahead_data.plan import InputFile, Unit, fingerprint_of
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink import shards as shards_module
 from lookahead_data.sink.manifest import Counts, Receipt, account
@@ -261,6 +261,20 @@ def drop_row(folder: Path) -> None:
     edit(folder / "manifest.json", fix)
 
 
+def rename_shard(folder: Path) -> None:
+    def fix(document: dict[str, Any]) -> None:
+        document["shards"][0]["path"] = "data/first.parquet"
+
+    shard(folder).rename(folder / "data" / "first.parquet")
+    edit(receipts(folder)[0], fix)
+    edit(folder / "manifest.json", fix)
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def other_schema(folder: Path) -> None:
     forge(folder, lambda rows: None)
     table = pq.read_table(shard(folder))
@@ -438,6 +452,7 @@ MUTATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
         set_in(RECEIPT, "shards", value=[]),
         f"{RECEIPT}|manifest.json: shards",
     ),
+    "a shard of another name": (rename_shard, f"{RECEIPT}: names the shards"),
     "a receipt too many": (
         lambda f: shutil.copy(receipts(f)[0], f / "_job" / "receipts" / "unit-00007.json"),
         "_job/receipts/unit-00007.json: is not of this job",
@@ -501,6 +516,10 @@ MUTATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: quarantine(f).unlink(),
         "quarantine/unit-.*: is missing, and the receipt says",
     ),
+    "a folder in place of rejects": (
+        lambda f: make_folder(quarantine(f)),
+        "quarantine/unit-.*: cannot be read: Is a directory",
+    ),
     "a quarantine too many": (
         lambda f: shutil.copy(quarantine(f), f / "quarantine" / "unit-00009.jsonl"),
         "quarantine/unit-00009.jsonl: is not of this job",
@@ -524,6 +543,10 @@ MUTATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a broken manifest": (
         lambda f: (f / "manifest.json").write_text("{}"),
         "manifest.json: .*cannot be read",
+    ),
+    "a manifest with a key too few": (
+        lambda f: edit(f / "manifest.json", lambda document: document.pop("warnings")),
+        "manifest.json: is not valid: 'warnings' is missing",
     ),
     "a manifest with a key too many": (set_in("manifest.json", "more", value=1), "manifest.json: more is 1"),
     "a shard of a size in words": (
@@ -700,6 +723,23 @@ def test_inputs_that_are_gone_or_changed_are_not_compared(
     assert any("made with numpy" in warning for warning in found.warnings)
     (tmp_path / "out" / "data" / "more").touch()
     assert "problems already" in said("out", ok=False)
+
+
+def test_an_input_that_changes_meanwhile_is_told(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(file: InputFile) -> None:
+        raise InputError("changed while the job was running", where=file.name)
+
+    monkeypatch.setattr(InputFile, "check_unchanged", changed)
+    (problem,) = la.verify(made, deep=1).problems
+    assert "cannot be converted again" in problem.what
+    assert "rows.jsonl: changed while" in problem.what
+
+
+def test_template_arguments_of_any_kind_keep_the_fingerprint(tmp_path: Path) -> None:
+    arguments = {"pair": (1, 2), "table": {10: "a", 9: "b"}}
+    for _ in range(2):  # the second time it is the same job, and complete
+        la.convert(PAIRS, tmp_path / "out", tokenizer="builtin", template_args=arguments)
+    assert la.verify(tmp_path / "out").ok
 
 
 def test_a_card_without_its_list_of_shards_is_noticed(folder: Path) -> None:
