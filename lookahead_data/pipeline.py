@@ -147,8 +147,16 @@ def _run_unit(
             if report:
                 report(converted.counts.read, converted.counts.tokens, converted.size)
     counts.check(unit.name)
-    write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
-    receipt = Receipt(unit.index, plan.fingerprint, counts, tuple(writer.shards), model.engine.name, differed)
+    quarantine = write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
+    receipt = Receipt(
+        unit.index,
+        plan.fingerprint,
+        counts,
+        tuple(writer.shards),
+        quarantine,
+        model.engine.name,
+        differed,
+    )
     receipt.save(folder, unit)
     return receipt
 

@@ -70,3 +70,24 @@ def test_the_command_ends_with_status_3(corpus: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(main, [*command, "--overwrite"]).exit_code == 0
     other = [*command[:3], str(tmp_path / "other"), *command[4:]]
     assert CliRunner().invoke(main, [*other, "--strict"]).exit_code == 1
+
+
+def test_a_damaged_folder_is_not_taken_for_a_complete_one(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    golden = la.convert(corpus, out, tokenizer="builtin").document["shards"]
+    (shard,) = (out / "data").iterdir()
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert la.convert(corpus, out, tokenizer="builtin").document["shards"] == golden
+    # A flipped byte is only found by reading all, which --overwrite has done.
+    data = bytearray(shard.read_bytes())
+    data[9] ^= 1
+    shard.write_bytes(data)
+    la.convert(corpus, out, tokenizer="builtin")
+    assert not la.verify(out).ok
+    la.convert(corpus, out, tokenizer="builtin", overwrite=True)
+    assert la.verify(out).ok
+    (rejects,) = (out / "quarantine").iterdir()
+    rejects.write_text(rejects.read_text().replace("empty", "some other"))
+    assert not la.verify(out).ok
+    la.convert(corpus, out, tokenizer="builtin", overwrite=True)
+    assert la.verify(out).ok

@@ -13,6 +13,7 @@ from lookahead_data.plan import Unit
 from lookahead_data.rowhash import hash_rows
 from lookahead_data.sink.card import CARD
 from lookahead_data.sink.manifest import QUARANTINE, RECEIPTS, Counts, receipt_path
+from lookahead_data.sink.publish import sha256_of
 
 
 def check_files(folder: Path, found: Account, findings: Findings) -> None:
@@ -60,6 +61,8 @@ def check_quarantine(folder: Path, found: Account, findings: Findings) -> int:
             findings.add(where, f"line {len(rows) + 1}: {words(error)}")
             continue
         lines += len(rows)
+        if sha256_of(path) != receipt.quarantine:
+            findings.add(where, "was changed or damaged: its SHA-256 is not the receipt's")
         for kind in sorted(seen | stated):
             if seen[kind] != stated[kind]:
                 what = f"{seen[kind]:,} rows are {kind[0]} for {kind[1]}"

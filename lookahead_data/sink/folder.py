@@ -14,7 +14,7 @@ from typing import Any
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.card import CARD
-from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE, RECEIPTS
+from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE, RECEIPTS, Manifest
 from lookahead_data.sink.publish import TEMPORARY, write_json, writing
 
 OWN = (
@@ -74,10 +74,11 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
     finished nothing is taken over.
 
     Args:
-        overwrite: remove another job's output first.
+        overwrite: remove another job's output first, and take up this one again even if it is complete,
+            so that what is damaged of it is made anew.
 
     Returns:
-        Whether the job is complete there already.
+        Whether the job is complete there already, all its shards in their places.
 
     Raises:
         OutputError: the folder holds another job's output; the message names what differs.
@@ -87,7 +88,11 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
         difference = next(differences(earlier, plan.document()), None)
         if difference is None:
             _sweep(folder)
-            return (folder / MANIFEST).is_file()
+            if not overwrite and _is_complete(folder):
+                return True
+            # Without it nobody takes what may be missing for a finished job.
+            (folder / MANIFEST).unlink(missing_ok=True)
+            return False
         if not overwrite and any((folder / RECEIPTS).glob("*.json")):
             name, there, now = difference
             raise OutputError(
@@ -98,6 +103,15 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
         _clear(folder)
     write_json(folder / PLAN, plan.document())
     return False
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether there is a manifest, and each shard that it names, of the right size."""
+    try:
+        shards = Manifest.load(folder).document["shards"]
+        return all((folder / shard["path"]).stat().st_size == shard["size"] for shard in shards)
+    except (OutputError, OSError):
+        return False
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -155,6 +155,7 @@ class Receipt:
         fingerprint: of the plan that it belongs to.
         counts: rows and tokens.
         shards: what was published, in order.
+        quarantine: the SHA-256 of the file of rejected rows, or None if there are none.
         engine: what encoded it.
         engine_differed: the row on which the faster engine gave other ids, so that it was left.
     """
@@ -163,7 +164,8 @@ class Receipt:
     fingerprint: str
     counts: Counts
     shards: tuple[Shard, ...]
-    engine: str = "tokenizers"
+    quarantine: str | None
+    engine: str
     engine_differed: str | None = None
 
     def save(self, folder: Path, unit: Unit) -> None:
@@ -178,6 +180,7 @@ class Receipt:
             "engine": self.engine,
             "engine_differed": self.engine_differed,
             "counts": self.counts.document(),
+            "quarantine": self.quarantine,
             "shards": [asdict(shard) for shard in self.shards],
         }
 
@@ -189,6 +192,7 @@ class Receipt:
             document["fingerprint"],
             Counts.from_document(document["counts"]),
             tuple(Shard(**shard) for shard in document["shards"]),
+            document["quarantine"],
             document["engine"],
             document["engine_differed"],
         )
@@ -199,13 +203,16 @@ def receipt_path(folder: Path, unit: Unit) -> Path:
 
 
 def load_receipt(folder: Path, unit: Unit, fingerprint: str) -> Receipt | None:
-    """The receipt of a unit that was finished before, if its shards are still what it says."""
+    """The receipt of a unit that was finished before, if its files are still what it says."""
     try:
         document = json.loads(receipt_path(folder, unit).read_text(encoding="utf-8"))
         if document["fingerprint"] != fingerprint or document["unit"] != unit.index:
             return None
         receipt = Receipt.from_document(document)
-        if any(sha256_of(folder / shard.path) != shard.sha256 for shard in receipt.shards):
+        files = [(folder / shard.path, shard.sha256) for shard in receipt.shards]
+        if receipt.quarantine is not None:
+            files.append((folder / QUARANTINE / f"{unit.name}.jsonl", receipt.quarantine))
+        if any(sha256_of(path) != digest for path, digest in files):
             return None
         return receipt
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -233,6 +240,7 @@ def account(
                 "stop": unit["stop"],
                 "engine": receipt.engine,
                 "engine_differed": receipt.engine_differed,
+                "quarantine": receipt.quarantine,
                 **receipt.counts.summary(),
             }
         )

@@ -14,14 +14,22 @@ from typing import Any
 from lookahead_data.errors import OutputError
 
 TEMPORARY = ".tmp-"
-"""What the names of unfinished files begin with; every reader passes over hidden files."""
+"""What the names of unfinished files begin with."""
 
 
-def temporary_for(path: Path) -> Path:
-    """Where to write what will become `path`; its folder is made. No two processes get the same."""
+def temporary_for(path: Path, folder: Path | None = None) -> Path:
+    """Where to write what will become `path`; its folder is made. No two processes get the same.
+
+    Args:
+        folder: where unfinished files go, on the same disk; None is beside `path`. Polars and DuckDB
+            read hidden files too, so nothing unfinished may stand among shards.
+    """
+    name = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    return (folder or path.parent) / name
 
 
 def commit(temporary: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -39,9 +40,15 @@ def place_of(reject: Reject, file: InputFile) -> str:
     return f"line {reject.row + 1:,}" + (f" (byte {reject.offset:,})" if reject.offset is not None else "")
 
 
-def write_rejected(path: Path, rejects: Sequence[Reject], file: InputFile) -> None:
-    """Publish the rejects of a unit; a file of an earlier try is replaced, or removed if there are none."""
-    if rejects:
-        write_text(path, rejected_lines(sorted(rejects, key=lambda reject: reject.row), file))
-    else:
+def write_rejected(path: Path, rejects: Sequence[Reject], file: InputFile) -> str | None:
+    """Publish the rejects of a unit; a file of an earlier try is replaced, or removed if there are none.
+
+    Returns:
+        The SHA-256 of the file, or None if there is none.
+    """
+    if not rejects:
         path.unlink(missing_ok=True)
+        return None
+    text = rejected_lines(sorted(rejects, key=lambda reject: reject.row), file)
+    write_text(path, text)
+    return hashlib.sha256(text.encode()).hexdigest()

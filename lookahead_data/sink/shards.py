@@ -22,6 +22,9 @@ from lookahead_data.sink.publish import commit, discard, sha256_of, temporary_fo
 TRAINING_COLUMNS = ("input_ids", "attention_mask", "labels")
 """The columns of the `sft` profile, and nothing else: some trainers take any further one for data."""
 
+UNFINISHED = "_job/unfinished"
+"""Where in the output folder shards stand until they are published."""
+
 GROUP_ROWS = 1000
 GROUP_TOKENS = 4_000_000
 """A row group ends after so many rows or tokens, whichever comes first."""
@@ -142,7 +145,7 @@ class _OpenShard:
         self._path = path
         self._target = folder / path
         self._rows = self._tokens = 0
-        self._temporary = temporary_for(self._target)
+        self._temporary = temporary_for(self._target, folder / UNFINISHED)
         with writing(self._target):
             self._sink = pa.OSFile(str(self._temporary), "wb")
             self._writer = pq.ParquetWriter(self._sink, wanted, **WRITER)
