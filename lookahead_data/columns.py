@@ -87,7 +87,26 @@ COLUMNS: dict[str, Column] = {
         Column(
             "labels", pa.list_(pa.int32()), "label", "the id where the loss counts, else -100; not shifted"
         ),
+        Column(
+            "document_lengths",
+            pa.list_(pa.int32()),
+            "pack",
+            "tokens of each document of a packed row, in order",
+        ),
         Column("attention_mask", pa.list_(pa.int8()), "write", "1 for every token"),
+        Column("seq_lengths", pa.list_(pa.int32()), "write", "`document_lengths`, as TRL calls them"),
+        Column(
+            "position_ids", pa.list_(pa.int32()), "write", "the place of each token in its document, from 0"
+        ),
+        Column(
+            "loss_mask",
+            pa.list_(pa.int8()),
+            "write",
+            "1 where the next token counts in the loss: shifted by one, as Megatron reads it",
+        ),
+        Column(
+            "seq_start_id", pa.list_(pa.int32()), "write", "where in the row each document starts, from 0"
+        ),
     )
 }
 

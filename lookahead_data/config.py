@@ -33,7 +33,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "supervise": ("all", "last"),
     "engine": ("auto", "tokenizers", "gigatoken"),
     "special_tokens": ("text", "allow", "reject"),
-    "overlength": ("drop", "truncate", "error"),
+    "overlength": ("drop", "truncate", "split", "error"),
+    "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron"),
 }
 """The values that a setting may take."""
 
@@ -82,8 +83,11 @@ class Settings:
             or `auto`, the faster one that can be used.
 
     Result
-        max_length: the largest number of tokens of a row; None is no limit.
-        overlength: what happens to a longer row.
+        profile: the columns of the shards (see `sink.profiles`); `auto` is `sft`, or `packed-trl`
+            where rows are packed.
+        pack: tokens of a packed row, into which several documents are put; None packs nothing.
+        max_length: the largest number of tokens of a document; None is no limit, or that of `pack`.
+        overlength: what happens to a longer one; `split` cuts it into documents that fit (with `pack`).
         shard_size: bytes after which a new shard is begun.
     """
 
@@ -112,6 +116,8 @@ class Settings:
     supervise: str = "all"
     engine: str = "auto"
 
+    profile: str = "auto"
+    pack: int | None = None
     max_length: int | None = None
     overlength: str = "drop"
     shard_size: int = 256 * MIB
@@ -136,9 +142,48 @@ class Settings:
                 f"plain text has no prompt to put a preview in, and mode is {self.mode}",
                 remedy="Use --mode none for text, or name the shape that the corpus has.",
             )
+        self._check_packing()
         for name in self.template_args:
             if name in RESERVED:
                 raise SettingsError(f"{name!r} is no template argument: the template is always given it")
+
+    def _check_packing(self) -> None:
+        if self.pack is None:
+            if self.profile.startswith("packed"):
+                raise SettingsError(
+                    f"the profile {self.profile} has packed rows, and nothing is packed",
+                    remedy="Say how many tokens a row takes with --pack, 4096 say.",
+                )
+            if self.overlength == "split":
+                raise SettingsError(
+                    "--overlength split cuts long documents to pack them, and nothing is packed",
+                    remedy="Use it with --pack, or use drop, truncate or error.",
+                )
+            return
+        if self.profile == "sft":
+            raise SettingsError(
+                "the profile sft cannot tell the documents of a packed row apart",
+                remedy="Use packed-trl, packed-hf or packed-megatron with --pack.",
+            )
+        if self.pack < 2:
+            raise SettingsError("a packed row of one token has nothing to learn", where="--pack")
+        if self.max_length is not None and self.max_length > self.pack:
+            raise SettingsError(
+                f"documents of {self.max_length:,} tokens (--max-length) do not fit rows of {self.pack:,} (--pack)",
+                remedy="Leave --max-length out: it is that of --pack then.",
+            )
+
+    @property
+    def document_limit(self) -> int | None:
+        """The most tokens that a document may have; None is no limit."""
+        return self.max_length or self.pack
+
+    @property
+    def chosen_profile(self) -> str:
+        """The profile, `auto` decided."""
+        if self.profile != "auto":
+            return self.profile
+        return "packed-trl" if self.pack else "sft"
 
     def _check_types(self) -> None:
         """Bring values of kindred types to the declared ones, and refuse all others."""
@@ -185,7 +230,7 @@ class Settings:
 
 
 _SIZES = ("unit_size", "max_line_size", "shard_size")
-_WHOLE = ("preview_tokens", "max_length", *_SIZES)
+_WHOLE = ("preview_tokens", "max_length", "pack", *_SIZES)
 _OPTIONAL = (
     "input_field",
     "output_field",
@@ -194,6 +239,7 @@ _OPTIONAL = (
     "template_date",
     "end_token",
     "max_length",
+    "pack",
 )
 _TYPES: dict[str, tuple[str, ...]] = {
     "a whole number of at least 1": _WHOLE,

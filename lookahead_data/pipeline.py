@@ -21,6 +21,7 @@ from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
+from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.shards import ShardWriter
 from lookahead_data.source import arrays_of_json, blocks, readers, tables
@@ -30,6 +31,7 @@ from lookahead_data.source.records import Split
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
 from lookahead_data.stages.fit import Fit
 from lookahead_data.stages.label import Label
+from lookahead_data.stages.pack import Packer
 from lookahead_data.stages.preview import Preview
 from lookahead_data.stages.render import Render
 
@@ -130,22 +132,31 @@ def _run_unit(
     differed: str | None = None,
 ) -> Receipt:
     file = plan.inputs[unit.file]
+    settings = plan.settings
     counts = Counts()
     rejects: list[Reject] = []
+    packer = Packer(settings.pack) if settings.pack else None
     # The first unit writes a shard even without rows, so that the folder always has a schema.
     with ShardWriter(
         folder,
         f"data/train-{unit.index:05d}",
-        shard_size=plan.settings.shard_size,
+        PROFILES[settings.chosen_profile],
+        shard_size=settings.shard_size,
         always=unit.index == 0,
     ) as writer:
         for converted in converted_batches(unit, plan, model):
-            _refuse(converted.rejects, plan.settings, file, strict=strict)
-            writer.write(converted.batch)
+            _refuse(converted.rejects, settings, file, strict=strict)
+            for batch in packer.add(converted.batch) if packer else [converted.batch]:
+                writer.write(batch)
             rejects += converted.rejects
             counts += converted.counts
             if report:
                 report(converted.counts.read, converted.counts.tokens, converted.size)
+        for batch in packer.flush() if packer else []:
+            writer.write(batch)
+    if packer:
+        packed = packer.account
+        counts.take_packing(packed.rows, packed.tokens, packed.supervised_tokens, packer.capacity)
     counts.check(unit.name)
     quarantine = write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
     receipt = Receipt(

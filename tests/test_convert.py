@@ -481,7 +481,7 @@ def test_two_jobs_never_write_into_one_folder(tmp_path: Path) -> None:
 
         def advanced(self, rows: int, tokens: int, size: int) -> None:
             for mode in ("real", "virtual"):
-                with pytest.raises(OutputError, match="process .* is writing"):
+                with pytest.raises(OutputError, match=r"process .* is writing"):
                     convert(PAIRS, tmp_path / "out", mode=mode, overwrite=True)
                 self.refused += 1
 

@@ -23,12 +23,12 @@ from lookahead_data.batches import Staged
 from lookahead_data.check.again import FEW, choose
 from lookahead_data.check.report import PROBLEMS
 from lookahead_data.cli import main
-from lookahead_data.columns import schema
 from lookahead_data.errors import InputError, OutputError, SettingsError, TokenizerError
 from lookahead_data.plan import InputFile, Unit, fingerprint_of
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink import shards as shards_module
 from lookahead_data.sink.manifest import Counts, Receipt, account
+from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
 
 Row = dict[str, list[int]]
@@ -88,7 +88,7 @@ def forge(folder: Path, change: Callable[[list[Row]], object], *, recount: bool 
     target = folder / shard.path
     rows = pq.read_table(target).to_pylist()
     change(rows)
-    table = pa.Table.from_pylist(rows, schema(shards_module.TRAINING_COLUMNS))
+    table = pa.Table.from_pylist(rows, PROFILES["sft"].schema)
     pq.write_table(table, target, row_group_size=8, **shards_module.WRITER)
     new = replace(shard, size=target.stat().st_size, sha256=sha256_of(target))
     if recount:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,15 +15,17 @@ from lookahead_data.check.account import Account
 from lookahead_data.check.report import Findings
 from lookahead_data.columns import schema
 from lookahead_data.config import MEMORY
-from lookahead_data.errors import LookaheadError
+from lookahead_data.errors import LookaheadError, OutputError
 from lookahead_data.model.load import Model
 from lookahead_data.pipeline import Converted, converted_batches
 from lookahead_data.plan import Plan, Unit
 from lookahead_data.planning import plan_job
 from lookahead_data.sink.folder import differences, short
 from lookahead_data.sink.manifest import PLAN, Counts, Receipt
+from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.shards import Shard
 from lookahead_data.source.discover import discover
+from lookahead_data.stages.pack import Packer
 
 FEW = 20
 """Rows compared of a unit before it is the next one's turn, as long as there are units enough."""
@@ -52,6 +55,11 @@ def compare_again(folder: Path, found: Account, rows: int, tokenizer: str | None
     compared = 0
     for unit, wanted in choose(found.units, found.receipts, rows):
         try:
+            if plan.settings.pack:
+                compared += _compare_packed(
+                    folder, unit, wanted, plan, model, found.receipts[unit.index], findings
+                )
+                continue
             compared += _compare_unit(folder, unit, wanted, plan, model, found.receipts[unit.index], findings)
         except LookaheadError as error:
             findings.add(unit.name, f"cannot be converted again: {error.where}: {error.problem}")
@@ -127,6 +135,37 @@ def _compare_unit(
     return compared
 
 
+def _compare_packed(
+    folder: Path, unit: Unit, wanted: int, plan: Plan, model: Model, receipt: Receipt, findings: Findings
+) -> int:
+    """Compare packed rows until they hold as many documents as wanted; packing starts with the unit."""
+    assert plan.settings.pack is not None
+    packer = Packer(plan.settings.pack)
+    profile = PROFILES[plan.settings.chosen_profile]
+    stored = _Stored(folder, receipt.shards, profile.columns)
+    parts = (packer.add(converted.batch) for converted in converted_batches(unit, plan, model, rows=_PART))
+    row = documents = 0
+    for batch in chain(chain.from_iterable(parts), _lazily(packer.flush)):
+        rows = profile.rows_of(batch)
+        there = stored.take(rows.num_rows)
+        for at in range(rows.num_rows):
+            for name in profile.columns:
+                if rows.column(name)[at] != there.column(name)[at]:
+                    shard, place = stored.place(row + at)
+                    file = plan.inputs[unit.file].name
+                    findings.add(shard.path, f"has other {name} when {file} is converted again", place)
+                    return documents
+            documents += len(batch.column("document_lengths")[at])
+        row += rows.num_rows
+        if documents >= wanted:
+            break
+    return min(documents, wanted)
+
+
+def _lazily(give: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
+    yield from give()
+
+
 def _first_difference(converted: Converted, there: pa.Table, rows: int) -> int | None:
     pairs = [
         (converted.batch.column(name).slice(0, rows), whole_array(there.column(name))) for name in _COMPARED
@@ -162,15 +201,19 @@ def _compare_counts(unit: Unit, now: Counts, then: Counts, findings: Findings) -
 class _Stored:
     """The rows of a unit's shards, in order."""
 
-    def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
+    def __init__(self, folder: Path, shards: Sequence[Shard], columns: Sequence[str] = _COMPARED) -> None:
         self._shards = shards
+        self._columns = list(columns)
         self._groups = self._read(folder)
-        self._next: pa.Table = schema(_COMPARED).empty_table()
+        self._next: pa.Table = schema(columns).empty_table()
 
     def take(self, rows: int) -> pa.Table:
         """The next rows."""
         while self._next.num_rows < rows:
-            self._next = pa.concat_tables([self._next, next(self._groups)])
+            group = next(self._groups, None)
+            if group is None:
+                raise OutputError("its shards hold fewer rows than it gives", where=self._shards[-1].path)
+            self._next = pa.concat_tables([self._next, group])
         taken, self._next = self._next.slice(0, rows), self._next.slice(rows)
         return taken
 
@@ -186,4 +229,4 @@ class _Stored:
         for shard in self._shards:
             with pq.ParquetFile(folder / shard.path, page_checksum_verification=True) as parquet:
                 for at in range(parquet.num_row_groups):
-                    yield parquet.read_row_group(at, columns=list(_COMPARED))
+                    yield parquet.read_row_group(at, columns=self._columns)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lookahead_data.arrays import Ints, offsets_of, whole_array
 from lookahead_data.columns import IGNORED
+from lookahead_data.sink.profiles import Profile
 
 Tokens = npt.NDArray[np.signedinteger]
 Marks = npt.NDArray[np.bool_]
@@ -22,17 +23,19 @@ class Rules:
     """What must hold for every row of a folder, beside what holds for all folders.
 
     Attributes:
+        profile: what columns there are, and what they mean.
         vocabulary: all ids are less than this; None is not known.
         max_length: the most tokens of a row; None is no limit.
     """
 
+    profile: Profile
     vocabulary: int | None
     max_length: int | None
 
 
 @dataclass
 class Tally:
-    """What was read: rows and tokens, and how many rows have how many tokens."""
+    """What was read: rows and tokens, and how many documents have how many tokens."""
 
     rows: int = 0
     tokens: int = 0
@@ -107,17 +110,58 @@ def check_rows(group: pa.Table, rules: Rules, start: int, flaws: Flaws) -> Tally
     """Check all rows of a row group.
 
     Args:
-        group: with `input_ids`, `attention_mask` and `labels`.
+        group: with the columns of the profile.
         start: the place in the shard of its first row.
         flaws: gets what is wrong.
     """
     columns: dict[str, pa.ListArray] = {
-        name: whole_array(group.column(name)) for name in ("input_ids", "attention_mask", "labels")
+        name: whole_array(group.column(name)) for name in rules.profile.columns
     }
     if any(_mark_nulls(name, column, start, flaws) for name, column in columns.items()):
         return Tally(rows=group.num_rows)
-    ids, mask, labels = (_Lists.of(column) for column in columns.values())
+    lists = {name: _Lists.of(column) for name, column in columns.items()}
+    ids = lists["input_ids"]
+    _mark_ids(ids, rules, start, flaws)
+    for name in _ALIGNED & set(lists):
+        other = lists[name]
+        flaws.mark(
+            name,
+            other.lengths != ids.lengths,
+            start,
+            lambda row, name=name, other=other: (  # type: ignore[misc]
+                f"holds {ids.lengths[row]:,} input_ids and {other.lengths[row]:,} {name}"
+            ),
+        )
+    if "attention_mask" in lists:
+        mask = lists["attention_mask"]
+        _mark_tokens("mask", mask, mask.values != 1, start, flaws, "has the attention mask {}, not 1")
+    tally = Tally(rows=group.num_rows, tokens=len(ids.values))
+    if not all(np.array_equal(lists[name].offsets, ids.offsets) for name in _ALIGNED & set(lists)):
+        return tally
+    starts = _document_starts(lists, start, flaws)
+    if "labels" in lists:
+        supervised = lists["labels"].values != IGNORED
+        _mark_labels(ids, lists["labels"], supervised, starts, start, flaws)
+    else:
+        supervised = lists["loss_mask"].values != 0
+        _mark_loss_mask(lists["loss_mask"], starts, start, flaws)
+    flaws.mark(
+        "unsupervised",
+        (ids.lengths > 0) & (ids.count(supervised) == 0),
+        start,
+        lambda row: f"none of its {ids.lengths[row]:,} tokens is supervised",
+    )
+    tally.supervised_tokens = int(np.count_nonzero(supervised))
+    lengths, documents = np.unique(np.diff(np.append(starts, len(ids.values))), return_counts=True)
+    tally.lengths = Counter(dict(zip(lengths.tolist(), documents.tolist(), strict=True)))
+    return tally
 
+
+_ALIGNED = {"attention_mask", "labels", "position_ids", "loss_mask"}
+"""Columns with one value a token."""
+
+
+def _mark_ids(ids: _Lists, rules: Rules, start: int, flaws: Flaws) -> None:
     flaws.mark("empty", ids.lengths == 0, start, lambda row: "holds no token")
     if rules.max_length is not None:
         flaws.mark(
@@ -131,29 +175,43 @@ def check_rows(group: pa.Table, rules: Rules, start: int, flaws: Flaws) -> Tally
         unknown |= ids.values >= rules.vocabulary
     beyond = "less than 0" if rules.vocabulary is None else f"not in the vocabulary of {rules.vocabulary:,}"
     _mark_tokens("vocabulary", ids, unknown, start, flaws, "has the id {}, which is " + beyond)
-    _mark_tokens("mask", mask, mask.values != 1, start, flaws, "has the attention mask {}, not 1")
-    for name, other in (("attention_mask", mask), ("labels", labels)):
-        flaws.mark(
-            name,
-            other.lengths != ids.lengths,
-            start,
-            lambda row, name=name, other=other: (  # type: ignore[misc]
-                f"holds {ids.lengths[row]:,} input_ids and {other.lengths[row]:,} {name}"
-            ),
-        )
-    supervised = labels.values != IGNORED
-    if np.array_equal(labels.offsets, ids.offsets):
-        _mark_labels(ids, labels, supervised, start, flaws)
-    lengths, rows = np.unique(ids.lengths, return_counts=True)
-    return Tally(
-        rows=group.num_rows,
-        tokens=len(ids.values),
-        supervised_tokens=int(np.count_nonzero(supervised)),
-        lengths=Counter(dict(zip(lengths.tolist(), rows.tolist(), strict=True))),
-    )
 
 
-def _mark_labels(ids: _Lists, labels: _Lists, supervised: Marks, start: int, flaws: Flaws) -> None:
+def _document_starts(lists: dict[str, _Lists], start: int, flaws: Flaws) -> Ints:
+    """Where among all tokens each document starts; of rows that do not tell, each is taken for one."""
+    ids = lists["input_ids"]
+    first = ids.offsets[:-1][ids.lengths > 0]
+    if "seq_lengths" in lists:
+        told = lists["seq_lengths"]
+        sums = np.concatenate([[0], np.cumsum(told.values, dtype=np.int64)])
+        wrong = sums[told.offsets[1:]] - sums[told.offsets[:-1]] != ids.lengths
+        wrong |= told.rows_with(told.values < 1)
+        starts = sums[:-1]
+    elif "position_ids" in lists:
+        told = lists["position_ids"]
+        expected = np.concatenate([[0], told.values[:-1] + 1])[: len(told.values)]
+        odd = (told.values != 0) & (told.values != expected)
+        odd[first] |= told.values[first] != 0
+        wrong = told.rows_with(odd)
+        starts = np.flatnonzero(told.values == 0)
+    elif "seq_start_id" in lists:
+        told = lists["seq_start_id"]
+        rows = np.repeat(np.arange(len(told.lengths)), told.lengths)
+        steps = np.diff(told.values, prepend=-1)
+        heads = told.offsets[:-1][told.lengths > 0]
+        odd = (steps < 1) | (told.values >= ids.lengths[rows])
+        odd[heads] = told.values[heads] != 0
+        wrong = told.rows_with(odd) | (told.lengths == 0)
+        starts = told.values + ids.offsets[:-1][rows]
+    else:
+        return first
+    flaws.mark("documents", wrong, start, lambda row: "does not tell where its documents begin")
+    return first if wrong.any() else starts.astype(np.int64)
+
+
+def _mark_labels(
+    ids: _Lists, labels: _Lists, supervised: Marks, starts: Ints, start: int, flaws: Flaws
+) -> None:
     wrong = supervised & (labels.values != ids.values)
 
     def tell(row: int) -> str:
@@ -164,20 +222,26 @@ def _mark_labels(ids: _Lists, labels: _Lists, supervised: Marks, start: int, fla
         )
 
     flaws.mark("label", labels.rows_with(wrong), start, tell)
-    filled = labels.lengths > 0
-    first = np.zeros(len(filled), bool)
-    first[filled] = supervised[labels.offsets[:-1][filled]]
+    first = np.zeros(len(supervised), bool)
+    first[starts] = supervised[starts]
     flaws.mark(
         "first",
-        first,
+        labels.rows_with(first),
         start,
-        lambda row: "token 0 is supervised, which nothing predicts; its label must be -100",
+        lambda row: (
+            f"token {labels.place(row, first)} is supervised, which nothing predicts; its label must be -100"
+        ),
     )
-    flaws.mark(
-        "unsupervised",
-        filled & (labels.count(supervised) == 0),
-        start,
-        lambda row: f"none of its {labels.lengths[row]:,} tokens is supervised",
+
+
+def _mark_loss_mask(mask: _Lists, starts: Ints, start: int, flaws: Flaws) -> None:
+    odd = (mask.values != 0) & (mask.values != 1)
+    _mark_tokens("loss mask", mask, odd, start, flaws, "has the loss mask {}, neither 0 nor 1")
+    last = np.zeros(len(mask.values), bool)
+    ends = np.append(starts[1:], len(mask.values))[: len(starts)] - 1
+    last[ends] = mask.values[ends] != 0
+    _mark_tokens(
+        "last", mask, last, start, flaws, "ends its document and has the loss mask {}; it predicts nothing"
     )
 
 

@@ -10,11 +10,10 @@ import pyarrow.parquet as pq
 from lookahead_data.check.account import Account
 from lookahead_data.check.report import Findings
 from lookahead_data.check.rows import Flaws, Rules, Tally, check_rows
-from lookahead_data.columns import schema
 from lookahead_data.listener import Listener
 from lookahead_data.sink.manifest import MANIFEST, Receipt
 from lookahead_data.sink.publish import sha256_of
-from lookahead_data.sink.shards import TRAINING_COLUMNS, Shard
+from lookahead_data.sink.shards import Shard
 
 
 def check_shards(folder: Path, found: Account, rules: Rules, findings: Findings, listener: Listener) -> Tally:
@@ -62,7 +61,7 @@ def check_shard(
 def _read(
     parquet: pq.ParquetFile, shard: Shard, rules: Rules, findings: Findings, listener: Listener
 ) -> Tally | None:
-    wanted = schema(TRAINING_COLUMNS)
+    wanted = rules.profile.schema
     if not parquet.schema_arrow.equals(wanted):
         there = ", ".join(f"{field.name}: {field.type}" for field in parquet.schema_arrow)
         due = ", ".join(f"{field.name}: {field.type}" for field in wanted)
@@ -89,14 +88,16 @@ def _check_sums(unit: str, parts: list[Tally], receipt: Receipt, findings: Findi
     for part in parts:
         tally += part
     counts = receipt.counts
+    rows = counts.packed_rows if counts.capacity else counts.written
     for name, read, stated in (
-        ("rows", tally.rows, counts.written),
+        ("rows", tally.rows, rows),
         ("tokens", tally.tokens, counts.tokens),
         ("supervised tokens", tally.supervised_tokens, counts.supervised_tokens),
     ):
         if read != stated:
             findings.add(unit, f"its shards hold {read:,} {name}, and its receipt says {stated:,}")
-    if tally.lengths != counts.lengths:
+    # Of documents that were cut to be packed only the pieces are there.
+    if tally.lengths != counts.lengths and not counts.notes["split"]:
         length = min(
             length
             for length in tally.lengths | counts.lengths
@@ -104,6 +105,7 @@ def _check_sums(unit: str, parts: list[Tally], receipt: Receipt, findings: Findi
         )
         findings.add(
             unit,
-            f"{tally.lengths[length]:,} rows of its shards have {length:,} tokens, "
+            f"{tally.lengths[length]:,} {'documents' if counts.capacity else 'rows'} of its shards have "
+            f"{length:,} tokens, "
             f"and its receipt says {counts.lengths[length]:,}",
         )

@@ -14,6 +14,7 @@ from lookahead_data.check.shards import check_shards
 from lookahead_data.errors import OutputError, SettingsError, TokenizerError
 from lookahead_data.listener import Listener
 from lookahead_data.model.tokenizer import load_tokenizer
+from lookahead_data.sink.profiles import PROFILES
 
 
 def verify(
@@ -52,7 +53,12 @@ def verify(
     found = read_account(path, findings)
     tally, rejects, compared = Tally(), 0, 0
     if found is not None:
-        rules = Rules(_vocabulary(path, found, tokenizer, findings), found.settings.max_length)
+        settings = found.settings
+        rules = Rules(
+            PROFILES[settings.chosen_profile],
+            _vocabulary(path, found, tokenizer, findings),
+            settings.pack or settings.max_length,
+        )
         size = sum(shard.size for shard in found.shards)
         listener.planned(size=size, units=len(found.units), shape=found.shape)
         tally = check_shards(path, found, rules, findings, listener)

@@ -105,8 +105,12 @@ MODEL: tuple[Decorator[Any], ...] = (
     ),
 )
 RESULT: tuple[Decorator[Any], ...] = (
-    _option("max_length", "The most tokens that a row may have.", type=click.IntRange(1)),
-    _choice("overlength", "What happens to a longer row."),
+    _choice("profile", "The columns of the shards; auto is sft, or packed-trl with --pack."),
+    _option(
+        "pack", "Pack documents into rows of so many tokens (best-fit decreasing).", type=click.IntRange(2)
+    ),
+    _option("max_length", "The most tokens that a document may have.", type=click.IntRange(1)),
+    _choice("overlength", "What happens to a longer one; split (with --pack) cuts it into documents."),
     _option("shard_size", "Bytes after which a new shard is begun.", type=Size(), default="256MiB"),
     _option("unit_size", "Bytes of input that are converted as one unit.", type=Size(), default="64MiB"),
 )

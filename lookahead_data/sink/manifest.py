@@ -41,6 +41,7 @@ class Counts:
         audited: rows encoded by `tokenizers` too, to hold a faster engine to it.
         notes: rows that are worth knowing of, by kind (see `NOTES`).
         lengths: how many of the rows written have how many tokens.
+        packed_rows, capacity: rows into which the documents were packed, and the tokens that these hold.
         rows_hash: which rows were read, written and rejected.
     """
 
@@ -57,6 +58,8 @@ class Counts:
     audited: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
+    packed_rows: int = 0
+    capacity: int = 0
     rows_hash: RowsHash = field(default_factory=RowsHash)
 
     def __iadd__(self, other: Counts) -> Counts:
@@ -67,6 +70,22 @@ class Counts:
             else:
                 setattr(self, name, mine + value)
         return self
+
+    def take_packing(self, rows: int, tokens: int, supervised_tokens: int, capacity: int) -> None:
+        """Count the rows into which the documents were packed.
+
+        Args:
+            rows, tokens, supervised_tokens: of all packed rows. Where long documents were cut, each
+                piece has a first token that is not supervised.
+            capacity: tokens of a row.
+
+        Raises:
+            OutputError: tokens were lost or doubled.
+        """
+        if tokens != self.tokens:
+            raise OutputError(f"packed {tokens} of {self.tokens} tokens", remedy=_FAULT)
+        self.packed_rows, self.capacity = rows, rows * capacity
+        self.supervised_tokens = supervised_tokens
 
     def check(self, where: str) -> None:
         """Raise `OutputError` if a row is not accounted for."""
@@ -103,6 +122,8 @@ class Counts:
             for name, value in vars(self).items()
             if name != "lengths"
         }
+        if self.capacity:
+            plain["packing_efficiency"] = round(self.tokens / self.capacity, 4)
         return plain | {"rows_hash": self.rows_hash.to_dict(), "length_quantiles": self.quantiles()}
 
     def document(self) -> dict[str, Any]:
@@ -114,6 +135,7 @@ class Counts:
         """The counts of a receipt; what is not as it should be is a `ValueError`, `KeyError` or `TypeError`."""
         values = dict(document)
         values.pop("length_quantiles")
+        values.pop("packing_efficiency", None)
         for name in ("filtered", "quarantined", "notes"):
             values[name] = Counter(dict(values[name]))
         values["lengths"] = Counter({int(k): v for k, v in dict(values["lengths"]).items()})
@@ -142,6 +164,7 @@ NOTES: dict[str, str] = {
     "(name one with --end-token)",
     "reasoning_left_out": "the template leaves out the reasoning of a message",
     "truncated": "cut to the maximum length",
+    "split": "cut into documents of at most the maximum length, each packed by itself",
 }
 """What `Counts.notes` counts."""
 

@@ -15,12 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookahead_data.columns import schema
 from lookahead_data.errors import OutputError
+from lookahead_data.sink.profiles import Profile
 from lookahead_data.sink.publish import commit, discard, sha256_of, temporary_for, writing
-
-TRAINING_COLUMNS = ("input_ids", "attention_mask", "labels")
-"""The columns of the `sft` profile, and nothing else: some trainers take any further one for data."""
 
 UNFINISHED = "_job/unfinished"
 """Where in the output folder shards stand until they are published."""
@@ -70,11 +67,14 @@ class ShardWriter:
     when the block raises, the unfinished shard is removed.
     """
 
-    def __init__(self, folder: Path, name: str, *, shard_size: int, always: bool = False) -> None:
+    def __init__(
+        self, folder: Path, name: str, profile: Profile, *, shard_size: int, always: bool = False
+    ) -> None:
         """
         Args:
             folder: the output folder.
             name: the path of the shards in it, less their number and ending.
+            profile: what columns they have.
             shard_size: bytes after which a new shard is begun, at the end of a row group.
             always: write a shard without rows if there are no rows at all.
         """
@@ -83,7 +83,7 @@ class ShardWriter:
         self._name = name
         self._limit = shard_size
         self._always = always
-        self._schema = schema(TRAINING_COLUMNS)
+        self._profile = profile
         self._waiting: list[pa.RecordBatch] = []
         self._open: _OpenShard | None = None
 
@@ -102,18 +102,18 @@ class ShardWriter:
                 self._open.abandon()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Take the rows of a batch that has `input_ids` and `labels`."""
+        """Take the rows of a batch that has what the profile needs."""
         if batch.num_rows:
-            self._waiting.append(_training_rows(batch, self._schema))
+            self._waiting.append(self._profile.rows_of(batch))
             self._flush(final=False)
 
     def _flush(self, *, final: bool) -> None:
         """Write every row group that is complete; at the end the last one too."""
         if not self._waiting:
             return
-        table = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
+        table = pa.Table.from_batches(self._waiting, self._profile.schema).combine_chunks()
         start = 0
-        for stop in _group_ends(table):
+        for stop in _group_ends(table, self._profile.group_rows or GROUP_ROWS):
             self._write_group(table.slice(start, stop - start))
             start = stop
         rest = table.slice(start)
@@ -130,7 +130,7 @@ class ShardWriter:
 
     def _begin(self) -> _OpenShard:
         path = f"{self._name}-{len(self.shards):05d}.parquet"
-        return _OpenShard(self._folder, path, self._schema)
+        return _OpenShard(self._folder, path, self._profile.schema)
 
     def _finish(self) -> None:
         if self._open is not None:
@@ -178,15 +178,7 @@ class _OpenShard:
         discard(self._temporary)
 
 
-def _training_rows(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
-    ids = batch.column("input_ids")
-    ones = pa.array(np.ones(len(ids.flatten()), np.int8))
-    offsets = ids.offsets.to_numpy()
-    mask = pa.ListArray.from_arrays(pa.array(offsets - offsets[0]), ones)
-    return pa.RecordBatch.from_arrays([ids, mask, batch.column("labels")], schema=wanted)
-
-
-def _group_ends(table: pa.Table) -> list[int]:
+def _group_ends(table: pa.Table, rows: int) -> list[int]:
     """The rows before which complete row groups end."""
     lengths = table.column("input_ids").combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
     totals = np.cumsum(lengths, dtype=np.int64)
@@ -195,7 +187,7 @@ def _group_ends(table: pa.Table) -> list[int]:
     while start < len(totals):
         before = totals[start - 1] if start else 0
         by_tokens = int(np.searchsorted(totals, before + GROUP_TOKENS)) + 1
-        stop = min(start + GROUP_ROWS, by_tokens)
+        stop = min(start + rows, by_tokens)
         if stop > len(totals):
             break
         ends.append(stop)

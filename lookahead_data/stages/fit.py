@@ -22,13 +22,16 @@ class Fit:
     gives = ("input_ids", "labels")
 
     def __init__(self, settings: Settings) -> None:
-        self._limit = settings.max_length
+        self._limit = settings.document_limit
         self._overlength = settings.overlength
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
         lengths = batch.column("input_ids").value_lengths().to_numpy(zero_copy_only=False)
         over = lengths > self._limit if self._limit else np.zeros(len(lengths), bool)
+        if self._overlength == "split" and over.any():
+            sieve.notes["split"] = int(over.sum())
+            over = np.zeros(len(lengths), bool)
         if self._overlength == "truncate" and over.any():
             for name in self.gives:
                 cut = pc.list_slice(batch.column(name), 0, self._limit, return_fixed_size_list=False)
