@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from helpers import PAIRS, read_rows, write_jsonl
 from hypothesis import given, settings
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 import lookahead_data as la
 from lookahead_data.columns import schema
 from lookahead_data.errors import SettingsError
+from lookahead_data.sink.profiles import PROFILES, documents_of
+from lookahead_data.sink.publish import sha256_of
 from lookahead_data.stages import pack
 from lookahead_data.stages.pack import Packer, best_fit
 
@@ -99,34 +103,14 @@ def test_every_document_comes_out_once_whatever_the_batches(
     assert sorted(unpacked(rows)) == sorted(pieces)
 
 
-PROFILES = ("packed-trl", "packed-hf", "packed-megatron")
-
-
-def documents_in(row: dict[str, Any]) -> list[Document]:
-    """The documents of a packed row of any profile, with their labels."""
-    ids = row["input_ids"]
-    if "seq_lengths" in row:
-        starts = np.cumsum([0, *row["seq_lengths"]])[:-1].tolist()
-    elif "position_ids" in row:
-        starts = [at for at, position in enumerate(row["position_ids"]) if position == 0]
-        assert row["position_ids"] == [at - max(s for s in starts if s <= at) for at in range(len(ids))]
-    else:
-        starts = row["seq_start_id"]
-    labels = row.get("labels")
-    if labels is None:
-        labels = [-100, *(i if mask else -100 for i, mask in zip(ids[1:], row["loss_mask"], strict=False))]
-        assert row["loss_mask"][-1] == 0
-    return [(ids[a:b], labels[a:b]) for a, b in zip(starts, [*starts[1:], len(ids)], strict=True)]
-
-
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", [name for name in PROFILES if name != "sft"])
 def test_a_packed_folder_holds_the_rows_of_an_unpacked_one(profile: str, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", PAIRS * 40)
     options: dict[str, Any] = {"tokenizer": "builtin", "unit_size": 3000}
     flat = la.convert(path, tmp_path / "flat", **options)
     manifest = la.convert(path, tmp_path / "packed", pack=300, profile=profile, **options)
     rows = read_rows(tmp_path / "packed")
-    found = sorted(document for row in rows for document in documents_in(row))
+    found = sorted(document for row in rows for document in documents_of(row))
     assert found == sorted((row["input_ids"], row["labels"]) for row in read_rows(tmp_path / "flat"))
     assert all(len(row["input_ids"]) <= 300 for row in rows)
     totals = manifest.totals
@@ -135,6 +119,42 @@ def test_a_packed_folder_holds_the_rows_of_an_unpacked_one(profile: str, tmp_pat
     for name in ("read", "written", "tokens", "supervised_tokens", "rows_hash"):
         assert totals[name] == flat.totals[name]
     assert la.verify(tmp_path / "packed", deep=1000).problems == ()
+    seen, _ = la.inspect(tmp_path / "packed", rows=1)
+    assert len(seen) == len(documents_of(rows[0]))
+    assert [list(row.input_ids) for row in seen] == [ids for ids, _ in documents_of(rows[0])]
+
+
+FLAWS: dict[str, tuple[str, Any, str]] = {
+    "documents longer than the row": ("packed-trl", lambda row: row["seq_lengths"].append(1), "where its documents begin"),
+    "a document of no tokens": ("packed-trl", lambda row: row["seq_lengths"].append(0), "where its documents begin"),
+    "two documents taken for one": ("packed-trl", lambda row: row.update(seq_lengths=[sum(row["seq_lengths"][:2]), *row["seq_lengths"][2:]]), "documents of its shards have"),
+    "a document that begins later": ("packed-hf", lambda row: row["position_ids"].__setitem__(0, 1), "where its documents begin"),
+    "positions out of order": ("packed-hf", lambda row: row["position_ids"].__setitem__(2, 7), "where its documents begin"),
+    "a document's first token supervised": ("packed-trl", lambda row: row["labels"].__setitem__(row["seq_lengths"][0], row["input_ids"][row["seq_lengths"][0]]), "is supervised, which nothing predicts"),
+    "a start beyond the row": ("packed-megatron", lambda row: row["seq_start_id"].append(10**6), "where its documents begin"),
+    "starts out of order": ("packed-megatron", lambda row: row["seq_start_id"].append(1), "where its documents begin"),
+    "a mask that is neither": ("packed-megatron", lambda row: row["loss_mask"].__setitem__(3, 2), "neither 0 nor 1"),
+    "a mask that looks across documents": ("packed-megatron", lambda row: row["loss_mask"].__setitem__(row["seq_start_id"][1] - 1, 1), "it predicts nothing"),
+    "a mask that is too short": ("packed-megatron", lambda row: row["loss_mask"].pop(), "loss_mask"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FLAWS)
+def test_flaws_of_packed_rows_are_found(name: str, tmp_path: Path) -> None:
+    profile, change, words = FLAWS[name]
+    la.convert(PAIRS * 20, tmp_path / "out", tokenizer="builtin", pack=300, profile=profile)
+    (shard,) = (tmp_path / "out" / "data").iterdir()
+    rows = read_rows(tmp_path / "out")
+    change(rows[0])
+    pq.write_table(pa.Table.from_pylist(rows, PROFILES[profile].schema), shard)
+    # As a clever forger would: every account tells the new size and hash.
+    size, digest = shard.stat().st_size, sha256_of(shard)
+    for path in [tmp_path / "out" / "manifest.json", *(tmp_path / "out").glob("_job/receipts/*")]:
+        document = json.loads(path.read_text())
+        document["shards"][0].update(size=size, sha256=digest)
+        path.write_text(json.dumps(document))
+    problems = la.verify(tmp_path / "out").problems
+    assert any(words in problem.what for problem in problems), problems
 
 
 def test_long_documents_are_dropped_truncated_or_split(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.pipeline import build_stages, run_stages
 from lookahead_data.planning import recognize
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
+from lookahead_data.sink.profiles import documents_of
 from lookahead_data.source import readers
 from lookahead_data.source.conversations import converse
 from lookahead_data.source.memory import Data, as_files, as_paths
@@ -124,28 +125,30 @@ def _written(folder: Path, rows: int, start: int, tokenizer: str | None) -> Iter
             if start >= parquet.metadata.num_rows:
                 start -= parquet.metadata.num_rows
                 continue
-            batches = parquet.iter_batches(256, columns=["input_ids", "labels"])
+            batches = parquet.iter_batches(256)
             entries = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
             wanted = itertools.islice(enumerate(entries), start, start + rows)
             for at, entry in wanted:
                 name = f"{shard.relative_to(folder).as_posix()} row {at}"
-                texts = _preview_texts(entry, settings, loaded)
-                yield _seen(name, entry["input_ids"], entry["labels"], texts, loaded)
+                documents = documents_of(entry)
+                for number, (ids, labels) in enumerate(documents):
+                    part = f"{name} document {number}" if len(documents) > 1 else name
+                    yield _seen(part, ids, labels, _preview_texts(ids, labels, settings, loaded), loaded)
                 rows -= 1
             start = 0
         if rows <= 0:
             return
 
 
-def _preview_texts(entry: dict[str, Any], settings: Settings, tokenizer: LoadedTokenizer) -> list[str]:
+def _preview_texts(
+    ids: Sequence[int], labels: Sequence[int], settings: Settings, tokenizer: LoadedTokenizer
+) -> list[str]:
     """What a written row's preview most likely is: the connector and what follows it.
 
     The folder holds only tokens. In virtual mode the preview is known; in real mode it goes from the
     connector to the end of the message, which is the next special token.
     """
-    context = tokenizer.decode(
-        [i for i, label in zip(entry["input_ids"], entry["labels"], strict=True) if label == IGNORED]
-    )
+    context = tokenizer.decode([i for i, label in zip(ids, labels, strict=True) if label == IGNORED])
     if settings.mode == "virtual":
         return [settings.connector + settings.phrase]
     at = context.rfind(settings.connector) if settings.connector.strip() else -1

@@ -5,8 +5,9 @@ A profile is one small function from rows to columns. Adding one is adding it to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -109,3 +110,20 @@ PROFILES: dict[str, Profile] = {
         readers="Megatron-Bridge",
     ),
 }
+
+
+def documents_of(row: Mapping[str, list[int]]) -> list[tuple[list[int], list[int]]]:
+    """The ids and labels of each document of a row of any profile."""
+    ids = row["input_ids"]
+    if "seq_lengths" in row:
+        starts = [0, *accumulate(row["seq_lengths"])][:-1]
+    elif "position_ids" in row:
+        starts = [at for at, position in enumerate(row["position_ids"]) if position == 0]
+    else:
+        starts = row.get("seq_start_id", [0])
+    if "labels" in row:
+        labels = row["labels"]
+    else:
+        shifted = [0, *row["loss_mask"]]
+        labels = [token if learned else IGNORED for token, learned in zip(ids, shifted, strict=False)]
+    return [(ids[start:stop], labels[start:stop]) for start, stop in pairwise([*starts, len(ids)])]
