@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from lookahead_data.config import Settings
+from lookahead_data.cores import cores
 from lookahead_data.errors import LookaheadError, OutputError, TokenizerError
 from lookahead_data.model.engines import Engines
 from lookahead_data.model.load import Model, load_model, preload
@@ -44,11 +45,6 @@ ONE_THREAD = {
 }
 
 
-def default_workers() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Crew:
     """The workers of a job. They start when the crew is made, and get ready while the job is planned.
 
@@ -63,7 +59,7 @@ class Crew:
         """
         self._settings = settings
         self._workers: list[_Worker] = []
-        count = min(workers or default_workers(), _most_units(files, settings))
+        count = min(workers or cores(), _most_units(files, settings))
         if count > 1 and sum(file.size for file in files) >= SMALL:
             with _environment(ONE_THREAD), _main_hidden():
                 self._workers = [_Worker(settings) for _ in range(count)]

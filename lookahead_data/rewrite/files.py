@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from lookahead_data.config import Settings
+from lookahead_data.cores import cores
 from lookahead_data.errors import SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.engines import Engines
@@ -27,8 +28,9 @@ from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import Split
 
 BATCH = 1000
-THREADS = 2
-"""Blocks that are rewritten at a time. Nearly all of it is native code, which lets go of Python's lock."""
+MOST_THREADS = 8
+"""Blocks that are rewritten at a time, at most. Nearly all of it is native code, which lets go of
+Python's lock, but not all."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -112,12 +114,13 @@ def _lines(
 
 
 def _in_order(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
-    """The results of some threads, in the order of the items; no more than `THREADS` wait at a time."""
-    with ThreadPoolExecutor(THREADS) as pool:
+    """The results of some threads, in the order of the items; few of them wait at a time."""
+    threads = min(cores(), MOST_THREADS)
+    with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Made]] = deque()
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > THREADS:
+            if len(waiting) > threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
