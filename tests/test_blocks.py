@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import conversation
 from hypothesis import HealthCheck, example, given, settings
@@ -15,6 +16,7 @@ from test_bad_input import QUARANTINED
 
 from lookahead_data.source import blocks
 from lookahead_data.source.blocks import Block
+from lookahead_data.source.brackets import hold_one_value
 from lookahead_data.source.conversations import Shape, converse
 from lookahead_data.source.discover import describe
 from lookahead_data.source.readers import jsonl
@@ -122,7 +124,10 @@ def told(batches: Any) -> Any:
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.kind)
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINE, max_size=12), size=st.sampled_from([1, 60, 10_000]), end=st.booleans())
+@example(lines=[b'{"text":"a","x":[{}', b'{"text":"b"}]}', b'{"text":"a"},{}'], size=10_000, end=True)
 @example(lines=[line.rstrip(b"\n") for line, _ in QUARANTINED.values()], size=10_000, end=True)
+@example(lines=[b'{"text": "a"},{}', b'{"text": "b"}'], size=10_000, end=True)
+@example(lines=[b'{"text": "a", "x": [{}', b'{"text": "b"}]}', b'{"text": "c"}'], size=10_000, end=True)
 def test_blocks_are_read_as_their_lines_are(
     shape: Shape, lines: list[bytes], size: int, end: bool, tmp_path: Path
 ) -> None:
@@ -161,3 +166,20 @@ def test_one_broken_line_costs_its_neighbours_nothing(tmp_path: Path) -> None:
     rows, rejects, _ = by_block(path, SHAPES[4], 1 << 20)
     assert len(rows) == 1000
     assert rejects == [(500, 7000, "invalid_json")]
+
+
+def test_a_line_is_whole_if_python_says_so() -> None:
+    texts = [
+        b'{}', b'{"a": [1, {"b": "}"}]}', b' {"a": 1} ', b'{}{}', b'{},{}', b'{"a": [{}', b'{"b": 1}]}', b'{"a": "x}',
+        b'{"a": "\\\\"}', b'{"a": "\\"}', b'{"a": "\\\""}', b'', b'1', b'"{"', b'{"', b'}{', b'[{}]', b'{"a": "' + b"\\" * 200 + b'"}',
+        b'{"a": ' * 501 + b"1" + b"}" * 501,
+    ]  # fmt: skip
+    raw = np.frombuffer(b"".join(texts), np.uint8)
+    bounds = np.cumsum([0, *map(len, texts)])
+    whole = hold_one_value(raw, bounds)
+    for text, found in zip(texts, whole.tolist(), strict=True):
+        try:
+            expected = isinstance(json.loads(text), dict | list) and len(text) < 200
+        except ValueError:
+            expected = False
+        assert found == expected, text

@@ -11,20 +11,21 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, large_strings, whole_array
+from lookahead_data.arrays import Ints, large_strings, utf8_parts, whole_array
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
-from lookahead_data.source.assemble import Flags, from_fields, from_turns
+from lookahead_data.source.assemble import Flags, from_fields, from_turns, in_order
+from lookahead_data.source.brackets import hold_one_value
 from lookahead_data.source.conversations import REASONING, UNSUPPORTED, Pending, Shape
 from lookahead_data.source.readers import jsonl
-from lookahead_data.source.records import MAX_NESTING
+from lookahead_data.source.records import Record
 
 KEY = r'"((?:[^"\\]|\\.)*)"\s*:'
 HALF = r"\\u[dD][89a-fA-F]"
@@ -74,15 +75,40 @@ def handles(shape: Shape) -> bool:
 
 def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
     bounds, lines = block.lines()
-    fast = np.zeros(len(lines), bool)
+
+    def strictly(at: int) -> Record | None:
+        line = block.data[bounds[at] : bounds[at + 1]]
+        return jsonl.record_of(line, len(line), block.row + at, block.offset + int(bounds[at]), max_line_size)
+
+    whole = np.full(len(lines), is_text(lines, block.data)) & (np.diff(bounds) <= max_line_size)
+    return read_texts(lines, whole, block.row, block.offset + bounds[:-1], shape, strictly)
+
+
+def read_texts(
+    texts: pa.LargeStringArray,
+    whole: Flags,
+    row: int,
+    offsets: Ints | None,
+    shape: Shape,
+    strictly: Callable[[int], Record | None],
+) -> Staged:
+    """The conversations of texts that are to hold one JSON object each.
+
+    Args:
+        whole: which of them may be read at once; if any may, all are UTF-8.
+        row: the place in the file of the first.
+        offsets: the byte of the file at which each starts, if that is to be told.
+        strictly: reads the one at a place by itself, if it is doubtful; None is no row.
+    """
+    fast = whole
     messages = pa.array([], pa.list_(MESSAGE))
-    if is_text(lines, block.data):
-        series = pl.Series(lines)
-        fast = _plain_lines(series, shape) & (np.diff(bounds) <= max_line_size)
-        fast, messages = _decode(series, fast, shape)
+    if whole.any():
+        series = pl.Series(texts)
+        fast, messages = _decode(series, whole & _plain_lines(series, shape), shape)
     places = np.flatnonzero(fast)
-    columns = [pa.array(block.row + places), pa.array(block.offset + bounds[places]), messages]
     wanted = schema(("row", "offset", "messages"))
+    starts = pa.nulls(len(places), pa.int64()) if offsets is None else pa.array(offsets[places])
+    columns = [pa.array(row + places), starts, messages]
     quick = pa.RecordBatch.from_arrays(
         [c.cast(f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted
     )
@@ -90,16 +116,10 @@ def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
         return Staged(quick)
     slow = Pending()
     for at in np.flatnonzero(~fast).tolist():
-        line = block.data[bounds[at] : bounds[at + 1]]
-        offset = block.offset + int(bounds[at])
-        record = jsonl.record_of(line, len(line), block.row + at, offset, max_line_size)
+        record = strictly(at)
         if record is not None:
             slow.add(record, shape)
-    rest = slow.staged()
-    both = pa.Table.from_batches([quick, rest.batch]).combine_chunks()
-    order = np.argsort(both.column("row").to_numpy(), kind="stable")
-    arrays = [whole_array(column) for column in both.take(pa.array(order)).columns]
-    return Staged(pa.RecordBatch.from_arrays(arrays, schema=wanted), rest.rejects, rest.notes)
+    return in_order(quick, slow.staged())
 
 
 def is_text(lines: pa.LargeStringArray, data: bytes) -> bool:
@@ -131,7 +151,9 @@ def _plain_lines(lines: pl.Series, shape: Shape) -> Flags:
 def _sound(frame: pl.DataFrame) -> Flags:
     """Which lines hold nothing that Polars decodes otherwise than it is meant."""
     line = pl.col("line").str
-    sound = _flags(frame, [line.count_matches(r"[\[{]") <= MAX_NESTING])
+    array = whole_array(frame["line"].to_arrow()).cast(pa.large_string())
+    bounds, raw = utf8_parts(array)
+    sound = hold_one_value(raw[bounds[0] : bounds[-1]], bounds - bounds[0])
     suspects = {
         r"\u": [
             ~line.contains(r"\\\\u[dD]"),  # the backslash may be one that another one escapes
@@ -263,13 +285,14 @@ def fields_of_lines(lines: pl.Series, shape: Shape, max_line_size: int) -> tuple
 
 def _decode_range(lines: pl.Series, places: Ints, kind: pl.DataType, fast: Flags) -> pl.Series:
     """Decode lines; where that fails, halve them until the bad ones are among few."""
-    chosen = lines.gather(places)
-    try:
-        return chosen.str.json_decode(kind)
-    except pl.exceptions.PolarsError:
-        if len(places) <= SMALLEST:
-            fast[places] = False
-            return pl.Series([], dtype=kind)
+    with contextlib.suppress(pl.exceptions.PolarsError):
+        decoded = lines.gather(places).str.json_decode(kind)
+        # Polars decodes lines as one array, where `{},{}` on a line are two, and halves of one may join.
+        if len(decoded) == len(places):
+            return decoded
+    if len(places) <= SMALLEST:
+        fast[places] = False
+        return pl.Series([], dtype=kind)
     middle = len(places) // 2
     first = _decode_range(lines, places[:middle], kind, fast)
     return first.append(_decode_range(lines, places[middle:], kind, fast))

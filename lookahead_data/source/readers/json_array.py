@@ -33,24 +33,41 @@ def fields(file: InputFile) -> list[str] | None:
 
 
 def split(file: InputFile, unit_size: int) -> list[Split]:
-    if _is_lines(file):
+    if is_lines(file):
         return jsonl.split(file, unit_size)
     return [Split(0, file.size, 0, file.size)]
 
 
 def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record]:
-    if _is_lines(file):
+    if is_lines(file):
         yield from jsonl.read(file, part, max_line_size=max_line_size)
         return
     for row, text in enumerate(_elements(file, max_line_size)):
-        size = len(text)
-        try:
-            yield Record(row, None, size, as_object(parse_json_text(text)))
-        except RowError as error:
-            yield Record(row, None, size, error, excerpt_of(text))
+        yield record_of(text, row)
 
 
-def _is_lines(file: InputFile) -> bool:
+def record_of(text: str, row: int) -> Record:
+    """The record of an element of the array."""
+    try:
+        return Record(row, None, len(text), as_object(parse_json_text(text)))
+    except RowError as error:
+        return Record(row, None, len(text), error, excerpt_of(text))
+
+
+def is_element(text: str) -> bool:
+    """Whether a text is one JSON value, so that an array goes on behind it, whatever else is wrong with it."""
+    try:
+        return _DECODER.raw_decode(text)[1] == len(text)
+    except (ValueError, RecursionError):
+        return False
+
+
+def is_lines(file: InputFile) -> bool:
+    """Whether a file is JSON Lines in spite of its name.
+
+    Raises:
+        InputError: it is neither that nor an array.
+    """
     with open_bytes(file) as stream:
         head = stream.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
         if head[:1] in (b"[", b""):
