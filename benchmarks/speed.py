@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -65,19 +64,27 @@ class Run:
     megabytes: float
 
 
-def command(*arguments: object, **environment: str) -> Run:
+# A process of its own starts the command: what a child is said to take at most begins with what its
+# parent has.
+LAUNCHER = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([status, time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000]))
+"""
+
+
+def command(*arguments: object) -> Run:
     """Run `lookahead-data` with its workers, and measure it."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lookahead_data", *map(str, arguments)],
-        env=os.environ | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    tool = [sys.executable, "-m", "lookahead_data", *map(str, arguments)]
+    ran = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *tool], stdout=subprocess.PIPE, text=True, check=True
     )
-    _, status, used = os.wait4(process.pid, 0)
+    status, wall, cpu, megabytes = json.loads(ran.stdout)
     if status:
         sys.exit(f"failed: {' '.join(map(str, arguments))}")
-    return Run(time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+    return Run(wall, cpu, megabytes)
 
 
 def peer(python: str, script: str, *arguments: object) -> dict[str, Any]:
