@@ -23,9 +23,9 @@ from lookahead_data.planning import plan_job
 from lookahead_data.rewrite.files import rewrite_files
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
-from lookahead_data.sink.folder import claim_folder, held
+from lookahead_data.sink.folder import claim_folder, held, sweep
 from lookahead_data.sink.manifest import QUARANTINE, Manifest, Receipt, load_receipt
-from lookahead_data.sink.publish import write_text
+from lookahead_data.sink.publish import sweep_beside, write_text
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_rows
 from lookahead_data.source.conversations import Shape
 from lookahead_data.source.memory import Data, as_files, as_paths
@@ -110,6 +110,7 @@ def _convert_units(
     )
     for receipt in run(todo, plan, model, folder, listener.advanced):
         receipts[receipt.unit] = receipt
+    sweep(folder)  # what a worker that died left behind
     ordered = [receipts[unit.index] for unit in plan.units]
     if not any(receipt.counts.written for receipt in ordered):
         listener.warned("no row was written; the manifest's counts say why")
@@ -197,6 +198,7 @@ def preview(
                 where=str(rejects),
                 remedy="Name another output, or move that file away.",
             )
+        sweep_beside(path)
         batches = rewrite_files(files, chosen, report, listener, as_lines=kind == "jsonl")
         write_rows(batches, path, kind, _common_schema(files))
         if report.rejects:

@@ -16,7 +16,7 @@ from lookahead_data import columns
 from lookahead_data.batches import Reject, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
-from lookahead_data.errors import InputError
+from lookahead_data.errors import InputError, OutputError
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.rowhash import RowsHash, hash_rows
@@ -120,6 +120,13 @@ def run_unit(
     except EngineDifferenceError as difference:
         slower = replace(model, encoding="tokenizers")
         return _run_unit(unit, plan, slower, folder, report, strict, differed=str(difference))
+    except MemoryError:
+        file = plan.inputs[unit.file]
+        raise OutputError(
+            f"the memory ran out while {unit.name} ({file.name}, from {unit.start:,}) was being converted",
+            where=str(folder),
+            remedy="Use fewer --workers or a smaller --max-line-size. The same command goes on with this unit.",
+        ) from None
 
 
 def _run_unit(

@@ -6,9 +6,10 @@ from filling the memory.
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -21,6 +22,11 @@ ROOM = 1 << 26
 COPIES = 8
 """How often it may write these texts."""
 LARGEST_EXPONENT = 1000
+LARGEST_NUMBER = 10_000_000
+"""The largest number that a template may give to a filter or a method: `center`, say, makes a text of
+that length."""
+
+_WIDE = re.compile(r"[0-9]{7}")
 
 _room: ContextVar[int] = ContextVar("room", default=ROOM)
 
@@ -75,12 +81,35 @@ def bounded(pieces: Iterable[Any]) -> Iterator[Any]:
 
 def check_operation(operator: str, left: Any, right: Any) -> None:
     """Raise `LimitError` if the result of `left operator right` would be too large to be made at all."""
+    if operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
+        check_length(_length(left) + _length(right))
     if operator == "*":
         for many, times in ((left, right), (right, left)):
             if isinstance(times, int) and hasattr(many, "__len__"):
                 check_length(_length(many) * max(times, 0))
     if operator == "**" and isinstance(right, int) and right > LARGEST_EXPONENT:
         raise LimitError(f"it raises a number to a power of more than {LARGEST_EXPONENT}")
+    if operator == "%" and isinstance(left, str):
+        check_format(left)
+
+
+def check_format(text: str) -> None:
+    """Raise `LimitError` if a format asks for a very wide field."""
+    if _WIDE.search(str.__str__(text)):
+        raise LimitError("it formats a value to a width of millions")
+
+
+def check_arguments(arguments: Iterable[Any]) -> None:
+    """Raise `LimitError` if a filter or a method is given a very large number."""
+    for value in arguments:
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            raise LimitError(f"it gives a filter or a method the number {value:,}")
+
+
+def check_join(separator: str, parts: Sequence[Any]) -> None:
+    """Raise `LimitError` if the parts with the separator between them would be too long a text."""
+    lengths = sum(_length(part) if isinstance(part, str) else 0 for part in parts)
+    check_length(lengths + _length(separator) * len(parts))
 
 
 def _length(value: Any) -> int:

@@ -25,7 +25,16 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lookahead_data.errors import RowError, TemplateError
-from lookahead_data.model.limits import LimitError, bounded, check_operation, length_of, limited
+from lookahead_data.model.limits import (
+    LimitError,
+    bounded,
+    check_arguments,
+    check_format,
+    check_join,
+    check_operation,
+    length_of,
+    limited,
+)
 from lookahead_data.model.rope import Piece, Rope, concat, join, pieces_of, slot_of
 from lookahead_data.model.trace import mark_opaque
 
@@ -159,11 +168,19 @@ def _compile(environment: jinja2.Environment, source: str) -> jinja2.Template:
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, with limits on what is made in it."""
 
-    intercepted_binops = frozenset(("%", "*", "**"))
+    intercepted_binops = frozenset(("+", "%", "*", "**"))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         check_operation(operator, left, right)
         return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        check_arguments((*args, *kwargs.values()))
+        # The sandbox wraps `format` in a function of its own.
+        owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
+        if isinstance(owner, str) and getattr(obj, "__name__", "") == "format":
+            check_format(owner)
+        return super().call(context, obj, *args, **kwargs)
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
@@ -173,10 +190,26 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 def _environment(kind: type[_Sandbox], generation: type[Extension], today: datetime.date) -> _Sandbox:
     environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[generation, loopcontrols])
     environment.filters["tojson"] = _tojson
+    for name, function in environment.filters.items():
+        environment.filters[name] = _limited_filter(function, joins=name == "join")
     environment.globals["raise_exception"] = _raise_exception
     midnight = datetime.datetime.combine(today, datetime.time())
     environment.globals["strftime_now"] = midnight.strftime
     return environment
+
+
+def _limited_filter(function: Callable[..., Any], *, joins: bool) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def limited_filter(*args: Any, **kwargs: Any) -> Any:
+        check_arguments((*args, *kwargs.values()))
+        if joins:
+            values = [value for value in args if isinstance(value, list | tuple)]
+            separators = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, str)]
+            for value in values:
+                check_join(max(separators, key=str.__len__, default=""), value)
+        return function(*args, **kwargs)
+
+    return limited_filter
 
 
 def _raise_exception(message: str) -> None:
@@ -315,7 +348,9 @@ def _join(context: Any, value: Iterable[Any], d: str = "", attribute: str | int 
     if attribute is not None:
         getter = jinja2.filters.make_attrgetter(context.environment, attribute)
         value = map(getter, value)
-    return join(str(d), [str(part) for part in value])
+    parts = [str(part) for part in value]
+    check_join(str(d), parts)
+    return join(str(d), parts)
 
 
 def _finalize(value: Any) -> Any:

@@ -20,12 +20,11 @@ from lookahead_data.sink.publish import TEMPORARY, write_json, writing
 OWN = (
     MANIFEST,
     CARD,
-    PLAN,
     f"{RECEIPTS}/unit-*.json",
     f"{QUARANTINE}/unit-*.jsonl",
     "data/train-*.parquet",
 )
-"""All that a job writes into its folder, but for the lock."""
+"""All that a job writes into its folder, but for the lock and the plan."""
 
 LOCK = "_job/lock"
 
@@ -64,7 +63,8 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        file.close()
+        with contextlib.suppress(OSError):  # what it says of the owner is of no use any more
+            file.close()
 
 
 def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
@@ -83,20 +83,21 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
     Raises:
         OutputError: the folder holds another job's output; the message names what differs.
     """
-    earlier = _earlier_plan(folder)
-    if earlier is not None:
-        difference = next(differences(earlier, plan.document()), None)
+    sweep(folder)
+    if (folder / PLAN).is_file():
+        difference = next(differences(_earlier_plan(folder), plan.document()), None)
         if difference is None:
-            _sweep(folder)
             if not overwrite and _is_complete(folder):
                 return True
             # Without it nobody takes what may be missing for a finished job.
-            (folder / MANIFEST).unlink(missing_ok=True)
+            with writing(folder / MANIFEST):
+                (folder / MANIFEST).unlink(missing_ok=True)
             return False
         if not overwrite and any((folder / RECEIPTS).glob("*.json")):
             name, there, now = difference
+            what = f"{name} is {short(there)} there, and {short(now)} now" if name else "its plan is damaged"
             raise OutputError(
-                f"the folder holds another job's output: {name} is {short(there)} there, and {short(now)} now",
+                f"the folder holds another job's output: {what}",
                 where=str(folder),
                 remedy="Name another folder, or replace that output with --overwrite.",
             )
@@ -151,20 +152,23 @@ def short(value: Any) -> str:
 
 
 def _earlier_plan(folder: Path) -> Any:
+    """The plan in the folder; None is one that cannot be read."""
     try:
         return json.loads((folder / PLAN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what an earlier run left unfinished."""
+def sweep(folder: Path) -> None:
+    """Remove what was left unfinished in a folder that is held, while nobody writes there."""
     for path in folder.rglob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        with writing(path):
+            path.unlink(missing_ok=True)
 
 
 def _clear(folder: Path) -> None:
-    """Remove an earlier job's output, and nothing else.
+    """Remove an earlier job's output, and nothing else; its plan stays until it is replaced, so that
+    what is left of it is known for ours.
 
     Raises:
         OutputError: other files stand among the shards, where every reader would take them for some.
@@ -172,8 +176,8 @@ def _clear(folder: Path) -> None:
     # The manifest goes first: without it nobody takes what is left for a finished job.
     for pattern in OWN:
         for path in folder.glob(pattern):
-            path.unlink()
-    _sweep(folder)
+            with writing(path):
+                path.unlink()
     foreign = next((folder / "data").glob("*"), None)
     if foreign is not None:
         raise OutputError(

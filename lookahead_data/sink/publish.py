@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -43,6 +44,25 @@ def commit(temporary: Path, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what processes that are gone left unfinished of `path`."""
+    for left in path.parent.glob(f"{TEMPORARY}*-{glob.escape(path.name)}*"):
+        process = left.name.removeprefix(TEMPORARY).split("-")[0]
+        if process.isdecimal() and not _is_alive(int(process)):
+            with writing(left):
+                left.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 def discard(temporary: Path) -> None:

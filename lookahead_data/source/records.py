@@ -68,6 +68,12 @@ ALLOWANCE = 64 << 20
 @contextlib.contextmanager
 def open_bytes(file: InputFile) -> Iterator[BinaryIO]:
     """The file's decompressed bytes, with every way to fail told as an `InputError`."""
+    if file.compression and file.size == 0:
+        raise InputError(
+            f"is empty: even nothing, compressed by {file.compression}, has some bytes",
+            where=file.name,
+            remedy="Fetch or write the file again.",
+        )
     try:
         with open(file.path, "rb") as raw:
             if file.compression == "gzip":

@@ -120,18 +120,24 @@ def _batches(file: InputFile, part: Split, names: Sequence[str], size: int) -> I
     with columnar.told(file):
         if file.format == "parquet":
             with pq.ParquetFile(file.path, memory_map=True) as parquet:
-                yield from _parquet_batches(parquet, range(part.start, part.stop), names, size)
+                for batch in _parquet_batches(parquet, range(part.start, part.stop), names, size):
+                    columnar.check_structure(batch)
+                    yield batch
             return
         with pa.memory_map(file.path) as source:
             reader = columnar.open_ipc(source)
             fields = [at for at, name in enumerate(reader.schema.names) if name in names]
             options = pa.ipc.IpcReadOptions(included_fields=fields)
             source.seek(0)
+            batches: Iterator[pa.RecordBatch]
             if isinstance(reader, pa.RecordBatchStreamReader):
-                yield from pa.ipc.open_stream(source, options=options)
-                return
-            reader = pa.ipc.open_file(source, options=options)
-            yield from map(reader.get_batch, range(reader.num_record_batches))
+                batches = iter(pa.ipc.open_stream(source, options=options))
+            else:
+                reader = pa.ipc.open_file(source, options=options)
+                batches = map(reader.get_batch, range(reader.num_record_batches))
+            for batch in batches:
+                columnar.check_structure(batch)
+                yield batch
 
 
 def _parquet_batches(

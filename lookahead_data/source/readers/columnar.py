@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lookahead_data.errors import InputError, RowError
@@ -95,6 +97,47 @@ def values_of(batch: pa.RecordBatch) -> list[dict[str, Any] | RowError]:
     return values
 
 
+def check_structure(batch: pa.RecordBatch) -> None:
+    """Raise `pa.ArrowInvalid` if offsets, lengths or indices of damaged columns point nowhere.
+
+    Arrow does not look at them when it reads, and ends the process where it follows one. Text that is
+    not UTF-8 is no such damage: it is its row's fault alone.
+    """
+    batch.validate()
+    for column in batch.columns:
+        _check_array(column)
+
+
+def _check_array(array: pa.Array) -> None:
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        array.indices.validate(full=True)
+        found = pc.min_max(array.indices).as_py()
+        if found["min"] is not None and not 0 <= found["min"] <= found["max"] < len(array.dictionary):
+            raise pa.ArrowInvalid("an index points beyond its dictionary")
+        _check_array(array.dictionary)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        offsets = array.offsets.to_numpy()
+        if len(offsets) and (
+            offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(array.values)
+        ):
+            raise pa.ArrowInvalid("a list points beyond its values")
+        _check_array(array.values)
+    elif pa.types.is_struct(kind):
+        for at in range(kind.num_fields):
+            _check_array(array.field(at))
+    else:
+        same = next((other for is_text, other in _TEXTS if is_text(kind)), None)
+        (array if same is None else array.view(same)).validate(full=True)
+
+
+_TEXTS = (
+    (pa.types.is_string, pa.binary()),
+    (pa.types.is_large_string, pa.large_binary()),
+    (pa.types.is_string_view, pa.binary_view()),
+)
+
+
 def resolved(rows: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows with plain texts for dictionaries and views, which not all of Arrow knows."""
     columns = [
@@ -142,7 +185,9 @@ def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
             with pq.ParquetFile(file.path, memory_map=True) as parquet:
                 groups = range(part.start, part.stop)
                 if groups:
-                    yield from parquet.iter_batches(_BATCH_ROWS, row_groups=groups)
+                    for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups):
+                        check_structure(batch)
+                        yield batch
             return
         with pa.memory_map(file.path) as source:
             reader = open_ipc(source)
@@ -151,6 +196,7 @@ def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
             else:
                 batches = map(reader.get_batch, range(reader.num_record_batches))
             for batch in batches:
+                check_structure(batch)
                 for start in range(0, batch.num_rows, _BATCH_ROWS):
                     yield batch.slice(start, _BATCH_ROWS)
 
