@@ -33,9 +33,12 @@ def schema(file: InputFile) -> pa.Schema:
     with told(file):
         if file.format == "parquet":
             with pq.ParquetFile(file.path, memory_map=True) as parquet:
-                return parquet.schema_arrow
-        with pa.memory_map(file.path) as source:
-            return open_ipc(source).schema
+                found = parquet.schema_arrow
+        else:
+            with pa.memory_map(file.path) as source:
+                found = open_ipc(source).schema
+        str(found.names)  # of damaged files they may be no text
+        return found
 
 
 def row_groups(file: InputFile) -> int:
@@ -213,7 +216,7 @@ def open_ipc(source: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatch
 def told(file: InputFile) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         size = " (it is empty)" if file.size == 0 else ""
         raise InputError(
             f"is no {file.format} file, or is cut short or damaged{size}: {str(error).splitlines()[0]}",
