@@ -112,6 +112,14 @@ def check_join(separator: str, parts: Sequence[Any]) -> None:
     check_length(lengths + _length(separator) * len(parts))
 
 
+def check_replace(text: Any, *words: Any) -> None:
+    """Raise `LimitError` if a text with one word replaced by another would be too long."""
+    if isinstance(text, str) and len(words) >= 2 and all(isinstance(word, str) for word in words[:2]):
+        old, new = str.__str__(words[0]), _length(words[1])
+        found = str.count(str.__str__(text), old)
+        check_length(_length(text) + found * max(new - len(old), 0))
+
+
 def _length(value: Any) -> int:
     # A probe takes note of everything that the template asks it; this is not the template asking.
     return str.__len__(value) if isinstance(value, str) else len(value)

@@ -32,6 +32,7 @@ from lookahead_data.model.limits import (
     check_format,
     check_join,
     check_operation,
+    check_replace,
     length_of,
     limited,
 )
@@ -180,6 +181,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
         if isinstance(owner, str) and getattr(obj, "__name__", "") == "format":
             check_format(owner)
+        if isinstance(owner, str) and getattr(obj, "__name__", "") == "replace":
+            check_replace(owner, *args)
         return super().call(context, obj, *args, **kwargs)
 
     @staticmethod
@@ -191,18 +194,20 @@ def _environment(kind: type[_Sandbox], generation: type[Extension], today: datet
     environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[generation, loopcontrols])
     environment.filters["tojson"] = _tojson
     for name, function in environment.filters.items():
-        environment.filters[name] = _limited_filter(function, joins=name == "join")
+        environment.filters[name] = _limited_filter(name, function)
     environment.globals["raise_exception"] = _raise_exception
     midnight = datetime.datetime.combine(today, datetime.time())
     environment.globals["strftime_now"] = midnight.strftime
     return environment
 
 
-def _limited_filter(function: Callable[..., Any], *, joins: bool) -> Callable[..., Any]:
+def _limited_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def limited_filter(*args: Any, **kwargs: Any) -> Any:
         check_arguments((*args, *kwargs.values()))
-        if joins:
+        if name == "replace":
+            check_replace(*args[1:])  # the first is Jinja's own
+        if name == "join":
             values = [value for value in args if isinstance(value, list | tuple)]
             separators = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, str)]
             for value in values:
