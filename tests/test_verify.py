@@ -753,7 +753,10 @@ def test_a_card_without_its_list_of_shards_is_noticed(folder: Path) -> None:
 def test_the_sample_is_spread_over_the_units(rows: int) -> None:
     units = [Unit(index, 0, 0, 0, 0, 0) for index in range(50)]
     written = {unit.index: unit.index * 3 % 100 for unit in units}
-    made = {index: Receipt(index, "", Counts(written=count), (), None, "tokenizers") for index, count in written.items()}
+    made = {
+        index: Receipt(index, "", Counts(written=count), (), None, "tokenizers")
+        for index, count in written.items()
+    }
     chosen = list(choose(units, made, rows))
     assert [*choose(units, made, rows)] == chosen
     assert sum(count for _, count in chosen) == min(rows, sum(written.values()))

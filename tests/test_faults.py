@@ -1,0 +1,148 @@
+"""Nothing is lost, whatever happens: each step of a job fails, or is the last thing that it does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from faults import (
+    Case,
+    Fault,
+    Job,
+    failing,
+    forked,
+    killed,
+    side_by_side,
+    small_job,
+    undisturbed,
+)
+
+ERRORS = ("EIO", "full", "ENOSPC", "interrupt")
+Steps = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A job, the folder that it made undisturbed, its steps, and what the folder held before."""
+
+    job: Job
+    folder: Path
+    steps: Steps
+    earlier: Path | None = None
+
+    def places(self, kind: str, name: str = "") -> list[int]:
+        """At which steps something happens to files of this name."""
+        return [at for at, step in enumerate(self.steps, 1) if step[0] == kind and step[1].endswith(name)]
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    return make_golden(small_job(tmp_path_factory.mktemp("golden"), 40, 2))
+
+
+def make_golden(job: Job, earlier: Path | None = None) -> Golden:
+    """Do a job undisturbed, in a copy of an earlier one's folder if one is given."""
+    folder = Path(job.inputs).parent / "golden"
+    if earlier is not None:
+        shutil.copytree(earlier, folder)
+    ended = forked(undisturbed, job, folder)
+    assert ended.status == 0, ended.error
+    return Golden(job, folder, ended.value, earlier)
+
+
+def run_fault(fault: Fault, golden: Golden, home: Path) -> Case:
+    """What comes of one fault."""
+    out = home / f"{fault.at}-{fault.how}"
+    if golden.earlier is not None:
+        shutil.copytree(golden.earlier, out)
+    if fault.how == "kill":
+        case = killed(golden.job, out, golden.folder, fault, earlier=golden.earlier)
+    else:
+        ended = forked(failing, golden.job, out, golden.folder, fault, golden.earlier)
+        case = ended.value if ended.status == 0 else Case(True, [f"status {ended.status}: {ended.error}"])
+    shutil.rmtree(out)
+    return case
+
+
+def run_faults(faults: Sequence[Fault], golden: Golden, home: Path) -> None:
+    """Let each fault come by itself; all must come, and nothing may be wrong afterwards."""
+    cases = side_by_side(lambda fault: run_fault(fault, golden, home), faults)
+    wrong: list[str] = []
+    for fault, case in zip(faults, cases, strict=True):
+        what = f"{fault.how} at step {fault.at}, {' '.join(golden.steps[fault.at - 1])}"
+        wrong += [f"{what}: {problem}" for problem in case.problems]
+        wrong += [f"{what}: {case.unnamed}"] if case.unnamed else []
+        wrong += [] if case.fired else [f"{what}: did not come"]
+    print(f"{len(faults)} faults over {len(golden.steps)} steps")
+    assert not wrong, "\n".join(wrong)
+
+
+def all_faults(steps: range) -> list[Fault]:
+    """At each step one way to fail, and the end of the process."""
+    return [Fault(at, how) for at in steps for how in (ERRORS[at % len(ERRORS)], "kill")]
+
+
+def test_a_few_steps_fail_or_are_the_last(golden: Golden, tmp_path: Path) -> None:
+    run_faults(all_faults(range(15, len(golden.steps), 19)), golden, tmp_path)
+
+
+@pytest.mark.slow
+def test_every_step_may_fail_or_be_the_last(golden: Golden, tmp_path: Path) -> None:
+    faults = all_faults(range(1, len(golden.steps) + 1))
+    assert len(faults) >= 250
+    run_faults(faults, golden, tmp_path)
+    # No step was left out: a fault after the last one does not come.
+    case = run_fault(Fault(len(golden.steps) + 1, "EIO"), golden, tmp_path)
+    assert not case.fired and not case.problems
+
+
+@pytest.fixture(scope="module")
+def replaced(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    """A smaller job that replaces the other one's output."""
+    job = small_job(tmp_path_factory.mktemp("new"), 24, 2, overwrite=True, mode="virtual")
+    return make_golden(job, golden.folder)
+
+
+@pytest.mark.slow
+def test_every_step_of_replacing_another_job_may_fail_or_be_the_last(
+    replaced: Golden, tmp_path: Path
+) -> None:
+    (begun,) = replaced.places("rename", "plan.json")
+    assert replaced.places("unlink")[-1] < begun
+    run_faults(all_faults(range(1, begun + 12)), replaced, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_twice(golden: Golden, tmp_path: Path) -> None:
+    steps = len(golden.steps)
+    pairs = [(first, second) for first in range(20, steps, steps // 6) for second in range(9, 60, 13)]
+
+    def kill_twice(pair: tuple[int, int]) -> Case:
+        out = tmp_path / f"{pair[0]}-{pair[1]}"
+        return killed(golden.job, out, golden.folder, *(Fault(at, "kill") for at in pair))
+
+    cases = side_by_side(kill_twice, pairs)
+    assert [case.problems for case in cases] == [[]] * len(pairs)
+    assert sum(case.fired for case in cases) > len(pairs) // 2  # near its end a job has few steps left
+
+
+@pytest.fixture(
+    params=["jsonl", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("json", "parquet"))]
+)
+def previewed(request: pytest.FixtureRequest, tmp_path: Path) -> Golden:
+    """What `preview` writes. Its first step makes the folder, which is the test's own doing."""
+    settings = {"tokenizer": "builtin", "engine": "tokenizers"}
+    job = replace(small_job(tmp_path, 12, 1), settings=settings, preview=f"rows.preview.{request.param}")
+    return make_golden(job)
+
+
+def test_every_step_of_a_preview_may_fail_or_be_the_last(previewed: Golden, tmp_path: Path) -> None:
+    faults = all_faults(range(2, len(previewed.steps) + 1))
+    # The rows of a Parquet file wait in a second file. It stays if just this one cannot be removed.
+    stays = {*previewed.places("close", ".rows"), *previewed.places("unlink", ".rows")}
+    run_faults(
+        [fault for fault in faults if fault.how == "kill" or fault.at not in stays], previewed, tmp_path
+    )
