@@ -14,20 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faults import (
-    Job,
-    end,
-    forked,
-    problems,
-    resumed,
-    side_by_side,
-    small_job,
-    start,
-    undisturbed,
-)
+from faults import golden_of, resumed
+from jobs import ELSEWHERE, Job, end, forked, problems, side_by_side, small_job, start
 from outcomes import files
 
 import lookahead_data as la
+
+pytestmark = pytest.mark.skipif(ELSEWHERE, reason="has namespaces, limits and strace of Linux")
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +30,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 @pytest.fixture(scope="module")
 def golden(job: Job) -> Path:
-    """What the job makes undisturbed."""
-    folder = Path(job.inputs).parent / "golden"
-    ended = forked(undisturbed, job, folder)
-    assert ended.status == 0, ended.error
-    return folder
+    return golden_of(job)
 
 
 def refused(job: Job, out: Path) -> list[str]:

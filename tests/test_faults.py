@@ -8,17 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from faults import (
-    Case,
-    Fault,
-    Job,
-    failing,
-    forked,
-    killed,
-    side_by_side,
-    small_job,
-    undisturbed,
-)
+from faults import Case, Fault, failing, killed, undisturbed
+from jobs import ELSEWHERE, Job, forked, side_by_side, small_job
+
+pytestmark = pytest.mark.skipif(ELSEWHERE, reason="looks at /proc")
 
 ERRORS = ("EIO", "full", "ENOSPC", "interrupt")
 Steps = Sequence[tuple[str, str]]

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from faults import forked, limit_memory, problems
 from helpers import PAIRS, write_jsonl
+from jobs import ELSEWHERE, forked, limit_memory, problems
 from outcomes import unconserved
 
 import lookahead_data as la
 from lookahead_data.model import limits
 from lookahead_data.source import records
+
+pytestmark = pytest.mark.skipif(ELSEWHERE, reason="limits memory as Linux does")
 
 LINE = b'{"prompt": "one", "completion": "two three"}\n'
 ROWS = {"jsonl": LINE, "csv": b"one,two three\n", "json": b" " * 40}

@@ -19,13 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from faults import forked, limit_memory, side_by_side
 from helpers import read_rows
+from jobs import ELSEWHERE, forked, limit_memory, side_by_side
 from outcomes import unconserved
 
 import lookahead_data as la
 from lookahead_data import planning
+from lookahead_data.model.load import Model, load_model
 from lookahead_data.model.tokenizer import load_tokenizer
+
+pytestmark = pytest.mark.skipif(ELSEWHERE, reason="limits memory as Linux does")
 
 ROWS = [
     {"prompt": "Name a colour.", "completion": "Blue."},
@@ -221,12 +224,15 @@ def wrong_with(name: str, mutant: Mutant, result: Result) -> str:
 def convert_all(name: str, chosen: Sequence[Mutant], home: Path, journal: Path) -> None:
     """Convert mutants one after the other, and note what became of each, and what is wrong."""
     limit_memory(4 << 30)
-    load_model = planning.load_model
-    models: dict[str, Any] = {}
+    models: dict[str, Model] = {}
+
+    def load_once(settings: la.Settings, shape: str, **more: Any) -> Model:
+        if shape not in models:
+            models[shape] = load_model(settings, shape, **more)
+        return models[shape]
+
     # The model is the same each time, and nobody cuts the power.
-    planning.load_model = lambda settings, shape, **more: models.setdefault(
-        shape, models.get(shape) or load_model(settings, shape, **more)
-    )
+    vars(planning)["load_model"] = load_once
     os.fsync = lambda handle: None  # type: ignore[assignment]
     path = home / name
     with open(journal, "a") as file:

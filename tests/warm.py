@@ -1,11 +1,11 @@
-"""Imported by the server that `faults.forked` forks from: what can be loaded beforehand is.
+"""Imported by the server that `jobs.forked` forks from: what can be loaded beforehand is.
 
 Polars is loaded, but not used: the threads that it then starts would be missing in a fork.
 """
 
 from __future__ import annotations
 
-import faults  # noqa: F401 (and all that it imports)
+import crews  # noqa: F401 (and all that it imports)
 import pyarrow as pa
 
 from lookahead_data import api  # noqa: F401
