@@ -23,7 +23,7 @@ from lookahead_data.planning import plan_job
 from lookahead_data.rewrite.files import rewrite_files
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
-from lookahead_data.sink.folder import claim_folder, held, sweep
+from lookahead_data.sink.folder import claim_folder, dated_as_before, held, sweep
 from lookahead_data.sink.manifest import QUARANTINE, Manifest, Receipt, load_receipt
 from lookahead_data.sink.publish import sweep_beside, write_text
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_rows
@@ -72,7 +72,7 @@ def convert(
     started = time.monotonic()
     _refuse_nested(as_paths(inputs), folder)
     with as_files(inputs) as files, Crew(files, chosen, workers) as crew:
-        plan, model = plan_job(files, chosen)
+        plan, model = plan_job(files, dated_as_before(folder, chosen))
         for warning in plan.warnings:
             listener.warned(warning)
         with held(folder):

@@ -22,6 +22,7 @@ from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
 from lookahead_data.sink.profiles import PROFILES
+from lookahead_data.sink.publish import writing
 from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.shards import ShardWriter
 from lookahead_data.source import arrays_of_json, blocks, readers, tables
@@ -143,6 +144,10 @@ def _run_unit(
     counts = Counts()
     rejects: list[Reject] = []
     packer = Packer(settings.pack) if settings.pack else None
+    # A try that was not finished may have published more shards than this one will.
+    for path in (folder / "data").glob(f"train-{unit.index:05d}-*.parquet"):
+        with writing(path):
+            path.unlink()
     # The first unit writes a shard even without rows, so that the folder always has a schema.
     with ShardWriter(
         folder,

@@ -164,7 +164,7 @@ def test_a_job_that_runs_out_of_memory_publishes_nothing_half(job: Job, golden: 
     ends = side_by_side(squeeze, limits)
     print([status for status, _ in ends])
     assert [found for _, found in ends] == [[]] * len(limits)
-    assert sum(status != 0 for status, _ in ends) >= 3
+    assert sum(status != 0 for status, _ in ends) >= 2
 
 
 # ------------------------------------------------------------------------- workers that outlive a job

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.card import CARD
@@ -104,6 +105,20 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
         _clear(folder)
     write_json(folder / PLAN, plan.document())
     return False
+
+
+def dated_as_before(folder: Path, settings: Settings) -> Settings:
+    """The settings with the day of the job that the folder holds, if they are the same but for that.
+
+    A template that tells the day is told the day of planning, and a job may be stopped over midnight.
+    """
+    there = (_earlier_plan(folder) or {}).get("settings", {})
+    day = there.get("template_date") if isinstance(there, dict) else None
+    if settings.template_date is None and isinstance(day, str):
+        dated = settings.replace(template_date=day)
+        if next(differences(there, json.loads(json.dumps(dated.to_dict()))), None) is None:
+            return dated
+    return settings
 
 
 def _is_complete(folder: Path) -> bool:

@@ -119,7 +119,7 @@ def _batches(file: InputFile, part: Split, names: Sequence[str], size: int) -> I
     """The named columns of a range, in batches as they come; nothing else is read."""
     with columnar.told(file):
         if file.format == "parquet":
-            with pq.ParquetFile(file.path, memory_map=True) as parquet:
+            with pq.ParquetFile(file.path, memory_map=True, page_checksum_verification=True) as parquet:
                 for batch in _parquet_batches(parquet, range(part.start, part.stop), names, size):
                     columnar.check_structure(batch)
                     yield batch

@@ -185,7 +185,7 @@ def _python_values(column: pa.Array) -> list[Any]:
 def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
     with told(file):
         if file.format == "parquet":
-            with pq.ParquetFile(file.path, memory_map=True) as parquet:
+            with pq.ParquetFile(file.path, memory_map=True, page_checksum_verification=True) as parquet:
                 groups = range(part.start, part.stop)
                 if groups:
                     for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups):
