@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -20,16 +20,18 @@ from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan
 from lookahead_data.planning import plan_job
-from lookahead_data.rewrite.files import rewrite_files
+from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
-from lookahead_data.sink.folder import claim_folder, dated_as_before, held, sweep
+from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_unnamed, held, sweep
 from lookahead_data.sink.manifest import QUARANTINE, Manifest, Receipt, load_receipt
 from lookahead_data.sink.publish import sweep_beside, write_text
-from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_rows
+from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.source.conversations import Shape
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
+
+Batch = TypeVar("Batch")
 
 
 def convert(
@@ -80,20 +82,21 @@ def convert(
                 listener.warned(f"{folder} is complete already; nothing was done")
                 manifest = Manifest.load(folder)
             else:
-                run = functools.partial(crew.run, strict=strict)
-                manifest = _convert_units(plan, model, folder, run, listener, started)
+                manifest = _convert_units(crew, plan, model, folder, listener, started, strict=strict)
     if max_quarantine is not None:
         _refuse_quarantine(manifest, max_quarantine)
     return manifest
 
 
 def _convert_units(
+    crew: Crew,
     plan: Plan,
     model: Model,
     folder: Path,
-    run: Callable[..., Iterator[Receipt]],
     listener: Listener,
     started: float,
+    *,
+    strict: bool,
 ) -> Manifest:
     """Convert the units that have no receipt yet, and close the account."""
     receipts: dict[int, Receipt] = {}
@@ -106,12 +109,13 @@ def _convert_units(
     listener.planned(
         size=sum(unit.size for unit in todo),
         units=len(todo),
-        shape=str(Shape(**plan.shape)),  # type: ignore[arg-type]
+        shape=str(Shape(**plan.shape)),
     )
-    for receipt in run(todo, plan, model, folder, listener.advanced):
+    for receipt in crew.run(todo, plan, model, folder, listener.advanced, strict=strict):
         receipts[receipt.unit] = receipt
-    sweep(folder)  # what a worker that died left behind
     ordered = [receipts[unit.index] for unit in plan.units]
+    sweep(folder)  # what a worker that died left behind
+    drop_unnamed(folder, [shard.path for receipt in ordered for shard in receipt.shards])
     if not any(receipt.counts.written for receipt in ordered):
         listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
@@ -172,40 +176,54 @@ def preview(
     """
     chosen = (settings or Settings()).replace(**changes)
     listener = listener or Listener()
-    report = PreviewReport()
     with as_files(inputs) as files:
         if output is None:
-            rows = [
-                row
-                for batch in rewrite_files(files, chosen, report, listener)
-                for row in batch
-                if isinstance(row, dict)
-            ]
-            return Previewed(_as_given(rows, inputs, files), report)
+            rewriter = FileRewriter(files, chosen, listener)
+            rows = list(itertools.chain.from_iterable(rewriter.rows()))
+            return Previewed(_as_given(rows, inputs, files), rewriter.report)
         path = Path(output)
         kind = _output_format(path, format)
-        if path.exists() and not overwrite:
-            raise OutputError(
-                "the file is there already", where=str(path), remedy="Name another file, or use --overwrite."
-            )
-        sources = {Path(file.path).resolve() for file in files}
-        if path.resolve() in sources:
-            raise OutputError("is one of the inputs", where=str(path))
         rejects = path.with_name(path.name + ".quarantine.jsonl")
-        if rejects.exists() and (not overwrite or rejects.resolve() in sources):
-            raise OutputError(
-                "the file for rows at fault is there already",
-                where=str(rejects),
-                remedy="Name another output, or move that file away.",
-            )
+        _refuse_replacing(path, rejects, files, overwrite=overwrite)
+        rewriter = FileRewriter(files, chosen, listener)
         sweep_beside(path)
-        batches = rewrite_files(files, chosen, report, listener, as_lines=kind == "jsonl")
-        write_rows(batches, path, kind, _common_schema(files))
-        if report.rejects:
-            write_text(rejects, quarantine_lines(report, files))
+        if kind == "jsonl":
+            write_lines(_then_rejects(rewriter.lines(), rewriter.report, files, rejects), path)
         else:
-            rejects.unlink(missing_ok=True)
-    return Previewed(None, report)
+            rows_of_all = _then_rejects(rewriter.rows(), rewriter.report, files, rejects)
+            write_rows(rows_of_all, path, kind, _common_schema(files))
+    return Previewed(None, rewriter.report)
+
+
+def _then_rejects(
+    batches: Iterator[Batch], report: PreviewReport, files: Sequence[InputFile], path: Path
+) -> Iterator[Batch]:
+    """The batches, and behind the last one the file of the rows that are left out.
+
+    So it is there before the rows are: whoever finds these finds the whole account.
+    """
+    yield from batches
+    if report.rejects:
+        write_text(path, quarantine_lines(report, files))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, overwrite: bool) -> None:
+    """Refuse to write over a file that is not to be replaced."""
+    if path.exists() and not overwrite:
+        raise OutputError(
+            "the file is there already", where=str(path), remedy="Name another file, or use --overwrite."
+        )
+    sources = {Path(file.path).resolve() for file in files}
+    if path.resolve() in sources:
+        raise OutputError("is one of the inputs", where=str(path))
+    if rejects.exists() and (not overwrite or rejects.resolve() in sources):
+        raise OutputError(
+            "the file for rows at fault is there already",
+            where=str(rejects),
+            remedy="Name another output, or move that file away.",
+        )
 
 
 def _refuse_nested(paths: Sequence[str] | None, folder: Path) -> None:

@@ -22,7 +22,6 @@ from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
 from lookahead_data.sink.profiles import PROFILES
-from lookahead_data.sink.publish import writing
 from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.shards import ShardWriter
 from lookahead_data.source import arrays_of_json, blocks, readers, tables
@@ -144,10 +143,6 @@ def _run_unit(
     counts = Counts()
     rejects: list[Reject] = []
     packer = Packer(settings.pack) if settings.pack else None
-    # A try that was not finished may have published more shards than this one will.
-    for path in (folder / "data").glob(f"train-{unit.index:05d}-*.parquet"):
-        with writing(path):
-            path.unlink()
     # The first unit writes a shard even without rows, so that the folder always has a schema.
     with ShardWriter(
         folder,
@@ -199,7 +194,7 @@ def converted_batches(
     file = plan.inputs[unit.file]
     file.check_unchanged()
     part = Split(unit.start, unit.stop, unit.first_row, unit.size)
-    shape = Shape(**plan.shape)  # type: ignore[arg-type]
+    shape = Shape(**plan.shape)
     batches = _conversations(file, part, shape, plan.settings)
     if rows is not None:
         batches = _smaller(batches, rows)
@@ -210,10 +205,14 @@ def converted_batches(
 def _smaller(batches: Iterator[tuple[Staged, int]], rows: int) -> Iterator[tuple[Staged, int]]:
     """The batches in parts; what was rejected and noted goes with the first part."""
     for staged, size in batches:
-        total = staged.batch.num_rows
-        yield replace(staged, batch=staged.batch.take(pa.array(range(min(rows, total)), pa.int64()))), size
-        for start in range(rows, total, rows):
-            yield Staged(staged.batch.take(pa.array(range(start, min(start + rows, total))))), 0
+        yield replace(staged, batch=_part(staged.batch, 0, rows)), size
+        for start in range(rows, staged.batch.num_rows, rows):
+            yield Staged(_part(staged.batch, start, rows)), 0
+
+
+def _part(batch: pa.RecordBatch, start: int, rows: int) -> pa.RecordBatch:
+    # A copy: a slice would keep all of the batch in memory.
+    return batch.take(pa.array(np.arange(start, min(start + rows, batch.num_rows))))
 
 
 def _conversations(

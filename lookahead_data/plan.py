@@ -108,7 +108,7 @@ class Plan:
     settings: Settings
     inputs: tuple[InputFile, ...]
     units: tuple[Unit, ...]
-    shape: Mapping[str, str | None]
+    shape: Mapping[str, Any]
     tokenizer: Mapping[str, str]
     template: Mapping[str, str] | None
     warnings: tuple[str, ...] = ()

@@ -170,12 +170,20 @@ def test_a_job_that_runs_out_of_memory_publishes_nothing_half(job: Job, golden: 
 # ------------------------------------------------------------------------- workers that outlive a job
 
 
+def ignores_interrupts(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    ignored = int(status.split("SigIgn:")[1].split()[0], 16)
+    return bool(ignored & 1 << signal.SIGINT - 1)
+
+
 def run_until_stopped(job: Job, out: Path) -> None:
     """Do a job that stops its workers and itself when the first of them reports."""
 
     class Stop(la.Listener):
         def advanced(self, rows: int, tokens: int, size: int) -> None:
             for worker in multiprocessing.active_children():
+                while not ignores_interrupts(worker.pid or 0):  # it is still starting
+                    time.sleep(0.01)
                 os.kill(worker.pid or 0, signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGSTOP)
 

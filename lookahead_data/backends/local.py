@@ -1,7 +1,8 @@
 """Units on this machine: one after the other in this process, or several at a time in workers.
 
 A worker is a process of its own that shares nothing but the plan: it loads the model once and
-converts whole units. Threads would take turns instead, since encoding holds Python's lock.
+converts whole units. One that dies, of too little memory or of a fault in native code, takes no
+other along, as a thread would.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.abc import MetaPathFinder
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -244,9 +246,10 @@ def _main_hidden() -> Iterator[None]:
 
 def _work(connection: Connection, settings: Settings) -> None:
     """What a worker does: get ready, hear the plan, then convert the units that it is handed."""
+    _end_with_parent()
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
+    sys.meta_path.insert(0, _WithoutPandas())
     engines: Engines | None = None
     with contextlib.suppress(LookaheadError):  # the parent meets the same error and tells it
         engines = preload(settings)
@@ -270,6 +273,15 @@ def _work(connection: Connection, settings: Settings) -> None:
             except LookaheadError as error:
                 answer = error
             connection.send(answer)
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Keeps pandas out of a worker: pyarrow loads it, where it is installed, to look whether a list is
+    of its kind, which takes a quarter of a second and fifty megabytes. A worker is handed no such thing."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("not in a worker", name=name)
 
 
 def _end_with_parent() -> None:

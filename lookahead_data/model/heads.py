@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,11 @@ from lookahead_data.model.engines import Engine
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.texts import is_nfc
 
-ENOUGH = 12
-"""Bytes of an answer that are encoded for each token of the preview; few tokens have more."""
+TRIES = ((6, 24), (12, 64))
+"""How much of a long answer is encoded: so many bytes for each token of the preview, and up to so many
+more until there is a place to cut. Most answers need no more than the first pair says."""
 SAMPLED = 16384
 """Bytes of each batch's answers whose heads are found by the slow, obvious way too."""
-WINDOW = 64
-"""Bytes in which a place to cut a long answer is looked for."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,54 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     if not tokenizer.spells_bytes or not tokenizer.splits_words or tokenizer.normalizes not in (None, "NFC"):
         return Heads.of(answer_heads(answers.to_pylist(), tokenizer, count))
     bounds, raw = utf8_parts(answers)
+    ends = np.zeros(len(answers), np.int64)
+    tokens = np.zeros(len(answers), np.int64)
+    whole = np.zeros(len(answers), bool)
+    left = np.arange(len(answers))
+    for enough, window in TRIES:
+        if not len(left):
+            break
+        some = answers if len(left) == len(answers) else answers.take(pa.array(left))
+        tried = _head_ends(some, tokenizer, engine, count, enough * count, window)
+        ends[left], tokens[left], whole[left] = tried.ends, tried.tokens, tried.whole
+        left = left[~tried.sure]
+    ends[left] = 0
     sizes = np.diff(bounds)
-    cuts = _safe_cuts(bounds, raw, ENOUGH * count + WINDOW)
+    for _ in range(3):  # a character has at most three bytes behind its first
+        places = np.minimum(bounds[:-1] + ends, max(len(raw) - 1, 0))
+        inside = (ends < sizes) & ((raw[places] & 0xC0) == 0x80) if len(raw) else np.zeros(len(ends), bool)
+        ends = ends + inside
+    texts = substrings(answers, ends)
+    if len(left):
+        slow = Heads.of(answer_heads(answers.take(pa.array(left)).to_pylist(), tokenizer, count))
+        texts = put(texts, left, slow.texts)
+        tokens[left], whole[left] = slow.tokens, slow.whole
+    return Heads(texts, tokens, whole)
+
+
+class _Ends(NamedTuple):
+    """Where the heads of answers end, in bytes; how many tokens they show; whether that is all of the
+    answer; and whether all this is sure. Each of shape (answers,)."""
+
+    ends: Ints
+    tokens: Ints
+    whole: npt.NDArray[np.bool_]
+    sure: npt.NDArray[np.bool_]
+
+
+def _head_ends(
+    answers: pa.LargeStringArray,
+    tokenizer: LoadedTokenizer,
+    engine: Engine,
+    count: int,
+    enough: int,
+    window: int,
+) -> _Ends:
+    """Encode the answers, the long ones only up to a place to cut, `enough` bytes from their start or
+    up to `window` more."""
+    bounds, raw = utf8_parts(answers)
+    sizes = np.diff(bounds)
+    cuts = _safe_cuts(bounds, raw, enough, window)
     heads = answers if np.array_equal(cuts, sizes) else substrings(answers, cuts)
     ids, offsets = engine.encode(heads)
     found = np.diff(offsets)
@@ -138,18 +184,7 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     if tokenizer.special:
         sure &= ~series.str.contains_any(list(tokenizer.special)).to_numpy()
     whole = (found <= count) & sure
-    ends = np.where(whole, sizes, ends)
-    for _ in range(3):  # a character has at most three bytes behind its first
-        places = np.minimum(bounds[:-1] + ends, max(len(raw) - 1, 0))
-        inside = (ends < sizes) & ((raw[places] & 0xC0) == 0x80) if len(raw) else np.zeros(len(ends), bool)
-        ends = ends + inside
-    texts = substrings(answers, np.where(sure, ends, 0))
-    unsure = np.flatnonzero(~sure)
-    if len(unsure):
-        slow = Heads.of(answer_heads(answers.take(pa.array(unsure)).to_pylist(), tokenizer, count))
-        texts = put(texts, unsure, slow.texts)
-        tokens[unsure], whole[unsure] = slow.tokens, slow.whole
-    return Heads(texts, tokens, whole)
+    return _Ends(np.where(whole, sizes, ends), tokens, whole, sure)
 
 
 def _sample(answers: pa.LargeStringArray) -> Ints:
@@ -160,25 +195,25 @@ def _sample(answers: pa.LargeStringArray) -> Ints:
     return places[np.cumsum(sizes) <= SAMPLED]
 
 
-def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], limit: int) -> Ints:
+def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], enough: int, window: int) -> Ints:
     """How many bytes of each text to encode: all, or up to a space between two letters.
 
     A byte beyond ASCII passes for a letter: before a single space every splitter that splits words
     at all begins a new one.
 
-    The space is the first one within `WINDOW` bytes before `limit`.
+    The space is the first one among the `window` bytes that follow the first `enough`.
     """
     sizes = np.diff(bounds)
     cuts = sizes.copy()
-    long = np.flatnonzero(sizes > limit + 1)
+    long = np.flatnonzero(sizes > enough + window + 1)
     if not len(long):
         return cuts
-    places = (bounds[:-1][long] + limit)[:, None] + np.arange(-WINDOW - 1, 1)
-    window = raw[places]
-    letters = (((window | 0x20) >= ord("a")) & ((window | 0x20) <= ord("z"))) | (window >= 0x80)
-    fits = (window[:, 1:-1] == ord(" ")) & letters[:, :-2] & letters[:, 2:]
+    places = (bounds[:-1][long] + enough)[:, None] + np.arange(-1, window + 1)
+    around = raw[places]
+    letters = (((around | 0x20) >= ord("a")) & ((around | 0x20) <= ord("z"))) | (around >= 0x80)
+    fits = (around[:, 1:-1] == ord(" ")) & letters[:, :-2] & letters[:, 2:]
     some = fits.any(axis=1)
-    cuts[long[some]] = limit - WINDOW + np.argmax(fits, axis=1)[some]
+    cuts[long[some]] = enough + np.argmax(fits, axis=1)[some]
     return cuts
 
 
@@ -194,7 +229,6 @@ class HeadFinder:
         self._settings = settings
         self._tokenizer = tokenizer
         self._engine = engine
-        self._quick = True
         self._phrase_tokens = len(tokenizer.encode_ids([settings.phrase])[0]) if tokenizer else 0
 
     def find(self, answers: pa.LargeStringArray, notes: Counter[str]) -> Heads:
@@ -211,12 +245,10 @@ class HeadFinder:
         assert self._engine is not None
         if self._settings.cut == "reference":
             return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m, cut="reference"))
-        if self._quick:
-            heads = heads_of(answers, self._tokenizer, self._engine, m)
-            sample = _sample(answers)
-            expected = answer_heads(answers.take(pa.array(sample)).to_pylist(), self._tokenizer, m)
-            if heads.take(sample).to_list() == expected:
-                return heads
-            self._quick = False
-            notes["preview_differs"] += count
+        heads = heads_of(answers, self._tokenizer, self._engine, m)
+        sample = _sample(answers)
+        expected = answer_heads(answers.take(pa.array(sample)).to_pylist(), self._tokenizer, m)
+        if heads.take(sample).to_list() == expected:
+            return heads
+        notes["preview_differs"] += count
         return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m))

@@ -21,96 +21,90 @@ from lookahead_data.rewrite import lines
 from lookahead_data.rewrite.lines import LineRewriter
 from lookahead_data.rewrite.report import PreviewReport
 from lookahead_data.rewrite.rows import Rewriter, Row
+from lookahead_data.sink.rows import json_lines
 from lookahead_data.source import readers
 from lookahead_data.source.blocks import Block
-from lookahead_data.source.conversations import BATCH_BYTES, Shape
+from lookahead_data.source.conversations import BATCH_BYTES
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import Split
 
 BATCH = 1000
 MOST_THREADS = 8
-"""Blocks that are rewritten at a time, at most. Nearly all of it is native code, which lets go of
-Python's lock, but not all."""
+"""Blocks that are rewritten at a time, at most."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-def rewrite_files(
-    files: Sequence[InputFile],
-    settings: Settings,
-    report: PreviewReport,
-    listener: Listener,
-    *,
-    as_lines: bool = False,
-) -> Iterator[list[Row] | bytes]:
-    """The rows of all files with their previews, in batches.
+class FileRewriter:
+    """Puts previews into the rows of files. Its report tells what became of them.
 
-    Args:
-        report: is told what became of the rows.
-        as_lines: give JSON Lines where they can be made without the rows.
-
-    Raises:
-        LookaheadError: an input, a setting or the tokenizer cannot be used.
+    Attributes:
+        report: of the rows that were given so far.
     """
-    if settings.mode == "none":
-        raise SettingsError("mode none has no preview to write", remedy="Use --mode real or virtual.")
-    shape, warnings = recognize(files, settings)
-    size = sum(file.size for file in files)
-    tokenizer = require_tokenizer(settings) if settings.mode == "real" or settings.tokenizer else None
-    for warning in (*warnings, *(tokenizer.warnings if tokenizer else ())):
-        listener.warned(warning)
-    report.shape = str(shape)
-    listener.planned(size=size, units=len(files), shape=str(shape))
-    small = settings.engine == "auto" and size < SMALL
-    engine = Engines(tokenizer).get("tokenizers" if small else settings.engine) if tokenizer else None
-    heads = HeadFinder(settings, tokenizer, engine)
-    for file in files:
-        if as_lines and lines.handles(file, shape):
-            yield from _lines(file, settings, shape, heads, report, listener)
-        else:
-            yield from _rows(file, settings, shape, heads, report, listener)
+
+    def __init__(self, files: Sequence[InputFile], settings: Settings, listener: Listener) -> None:
+        """
+        Raises:
+            LookaheadError: an input, a setting or the tokenizer cannot be used.
+        """
+        if settings.mode == "none":
+            raise SettingsError("mode none has no preview to write", remedy="Use --mode real or virtual.")
+        self._files = files
+        self._settings = settings
+        self._listener = listener
+        self._shape, warnings = recognize(files, settings)
+        self.report = PreviewReport(shape=str(self._shape))
+        size = sum(file.size for file in files)
+        tokenizer = require_tokenizer(settings) if settings.mode == "real" or settings.tokenizer else None
+        for warning in (*warnings, *(tokenizer.warnings if tokenizer else ())):
+            listener.warned(warning)
+        small = settings.engine == "auto" and size < SMALL
+        engine = Engines(tokenizer).get("tokenizers" if small else settings.engine) if tokenizer else None
+        self._heads = HeadFinder(settings, tokenizer, engine)
+        listener.planned(size=size, units=len(files), shape=str(self._shape))
+
+    def rows(self) -> Iterator[list[Row]]:
+        """The rows of all files, in batches."""
+        for file in self._files:
+            yield from self._rows(file)
+        self._listener.finished()
+
+    def lines(self) -> Iterator[bytes]:
+        """The rows of all files as JSON Lines; where a file holds lines, their bytes but for the previews."""
+        for file in self._files:
+            if lines.handles(file, self._shape):
+                yield from self._lines(file)
+            else:
+                yield from map(json_lines, self._rows(file))
+        self._listener.finished()
+
+    def _rows(self, file: InputFile) -> Iterator[list[Row]]:
+        rewriter = Rewriter(self._settings, self._shape, self._heads)
+        records = readers.read_all(file, max_line_size=self._settings.max_line_size)
+        while batch := list(itertools.islice(records, BATCH)):
+            part = PreviewReport()
+            yield [row for _, row in rewriter.rewrite(batch, file, part)]
+            self._count(part, sum(record.size for record in batch))
         file.check_unchanged()
-    listener.finished()
 
+    def _lines(self, file: InputFile) -> Iterator[bytes]:
+        rewriter = LineRewriter(self._settings, self._shape, self._heads)
+        whole = Split(0, file.size, 0, file.size)
+        found = jsonl.blocks(file, whole, BATCH_BYTES, self._settings.max_line_size)
+        blocks = (Block(*block) for block in found)
 
-def _rows(
-    file: InputFile,
-    settings: Settings,
-    shape: Shape,
-    heads: HeadFinder,
-    report: PreviewReport,
-    listener: Listener,
-) -> Iterator[list[Row]]:
-    rewriter = Rewriter(settings, shape, heads)
-    records = readers.read_all(file, max_line_size=settings.max_line_size)
-    while batch := list(itertools.islice(records, BATCH)):
-        part = PreviewReport()
-        yield [row for _, row in rewriter.rewrite(batch, file, part)]
-        report.add(part)
-        listener.advanced(len(batch), part.previewed_tokens, sum(record.size for record in batch))
+        def rewrite(block: Block) -> tuple[bytes, PreviewReport, int]:
+            return *rewriter.rewrite(block, file), len(block.data)
 
+        for data, part, size in _in_order(rewrite, blocks):
+            yield data
+            self._count(part, size)
+        file.check_unchanged()
 
-def _lines(
-    file: InputFile,
-    settings: Settings,
-    shape: Shape,
-    heads: HeadFinder,
-    report: PreviewReport,
-    listener: Listener,
-) -> Iterator[bytes]:
-    rewriter = LineRewriter(settings, shape, heads)
-    whole = Split(0, file.size, 0, file.size)
-    found = jsonl.blocks(file, whole, BATCH_BYTES, settings.max_line_size)
-    blocks = (Block(*block) for block in found)
-
-    def rewrite(block: Block) -> tuple[bytes, PreviewReport, int]:
-        return *rewriter.rewrite(block, file), len(block.data)
-
-    for data, part, size in _in_order(rewrite, blocks):
-        yield data
-        report.add(part)
-        listener.advanced(part.read, part.previewed_tokens, size)
+    def _count(self, part: PreviewReport, size: int) -> None:
+        self.report.add(part)
+        self._listener.advanced(part.read, part.previewed_tokens, size)
 
 
 def _in_order(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def held(folder: Path) -> Iterator[None]:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (closed below, where the lock ends)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.seek(0)
         owner = file.read().strip() or "another process"
         file.close()
@@ -56,6 +56,13 @@ def held(folder: Path) -> Iterator[None]:
             f"{owner} is writing into this folder",
             where=str(folder),
             remedy="Wait until it is done, or name another folder.",
+        ) from None
+    except OSError as error:  # network disks may know no locks
+        file.close()
+        raise OutputError(
+            f"cannot be locked: {error.strerror or error}",
+            where=str(path),
+            remedy="Name a folder on a disk that has file locks (a local one does).",
         ) from None
     with writing(path):
         file.truncate(0)
@@ -179,6 +186,19 @@ def sweep(folder: Path) -> None:
     for path in folder.rglob(f"{TEMPORARY}*"):
         with writing(path):
             path.unlink(missing_ok=True)
+
+
+def drop_unnamed(folder: Path, named: Collection[str]) -> None:
+    """Remove the shards that no receipt names: a try that was not finished may have published more
+    than the one that was.
+
+    That waits for the end of the job: a worker that outlived its job would else take away what the next
+    run has published.
+    """
+    for path in (folder / "data").glob("train-*.parquet"):
+        if path.relative_to(folder).as_posix() not in named:
+            with writing(path):
+                path.unlink()
 
 
 def _clear(folder: Path) -> None:

@@ -19,24 +19,32 @@ OUTPUT_FORMATS = ("jsonl", "json", "parquet")
 Row = dict[str, Any]
 
 
-def write_rows(
-    batches: Iterable[list[Row] | bytes], path: Path, kind: str, schema: pa.Schema | None = None
-) -> None:
+def write_lines(batches: Iterable[bytes], path: Path) -> None:
+    """Write JSON Lines to one file, which appears whole or not at all.
+
+    Args:
+        batches: the lines as they shall be written, any number of them each.
+    """
+    with publishing(path) as temporary, open(temporary, "wb") as file:
+        file.writelines(batches)
+
+
+def write_rows(batches: Iterable[list[Row]], path: Path, kind: str, schema: pa.Schema | None = None) -> None:
     """Write rows to one file, which appears whole or not at all.
 
     Args:
-        batches: rows, or (for `jsonl` alone) lines as they shall be written.
-        kind: one of `OUTPUT_FORMATS`.
+        kind: `json` or `parquet`; for `jsonl` there is `write_lines`.
         schema: of a Parquet file; None finds it from all the rows.
     """
     with publishing(path) as temporary, contextlib.closing(_WRITERS[kind](temporary, schema)) as writer:
         for batch in batches:
-            if isinstance(batch, bytes):
-                assert isinstance(writer, _JsonLines)
-                writer.write_lines(batch)
-            else:
-                writer.write(batch)
+            writer.write(batch)
         writer.end()
+
+
+def json_lines(rows: Iterable[Row]) -> bytes:
+    """Rows as JSON Lines."""
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows).encode()
 
 
 def table_of(rows: list[Row], schema: pa.Schema | None) -> pa.Table:
@@ -61,26 +69,10 @@ class _Writer(Protocol):
     def close(self) -> None: ...
 
 
-class _JsonLines:
+class _JsonArray:
     def __init__(self, path: Path, schema: pa.Schema | None) -> None:
         self._file: IO[str] = open(path, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-
-    def write_lines(self, lines: bytes) -> None:
-        self._file.flush()
-        self._file.buffer.write(lines)  # type: ignore[attr-defined]
-
-    def write(self, rows: list[Row]) -> None:
-        self._file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-
-    def end(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _JsonArray(_JsonLines):
-    _separator = "[\n"
+        self._separator = "[\n"
 
     def write(self, rows: list[Row]) -> None:
         for row in rows:
@@ -90,7 +82,10 @@ class _JsonArray(_JsonLines):
 
     def end(self) -> None:
         self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")
-        super().end()
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class _Parquet:
@@ -144,8 +139,10 @@ class _Parquet:
         )
 
     def close(self) -> None:
-        self._file.close()
-        self._waiting.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:
+            self._waiting.unlink(missing_ok=True)
 
 
-_WRITERS: Mapping[str, type[_Writer]] = {"jsonl": _JsonLines, "json": _JsonArray, "parquet": _Parquet}
+_WRITERS: Mapping[str, type[_Writer]] = {"json": _JsonArray, "parquet": _Parquet}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lookahead_data.errors import OutputError
@@ -84,6 +85,7 @@ class ShardWriter:
         self._limit = shard_size
         self._always = always
         self._profile = profile
+        self._group_rows = profile.group_rows or GROUP_ROWS
         self._waiting: list[pa.RecordBatch] = []
         self._open: _OpenShard | None = None
 
@@ -111,9 +113,9 @@ class ShardWriter:
         """Write every row group that is complete; at the end the last one too."""
         if not self._waiting:
             return
-        table = pa.Table.from_batches(self._waiting, self._profile.schema).combine_chunks()
+        table = pa.Table.from_batches(self._waiting, self._profile.schema)
         start = 0
-        for stop in _group_ends(table, self._profile.group_rows or GROUP_ROWS):
+        for stop in _group_ends(table, self._group_rows):
             self._write_group(table.slice(start, stop - start))
             start = stop
         rest = table.slice(start)
@@ -180,8 +182,7 @@ class _OpenShard:
 
 def _group_ends(table: pa.Table, rows: int) -> list[int]:
     """The rows before which complete row groups end."""
-    lengths = table.column("input_ids").combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
-    totals = np.cumsum(lengths, dtype=np.int64)
+    totals = np.cumsum(pc.list_value_length(table.column("input_ids")).to_numpy(), dtype=np.int64)
     ends: list[int] = []
     start = 0
     while start < len(totals):

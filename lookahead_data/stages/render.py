@@ -28,7 +28,7 @@ from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, probe_for, recording
 from lookahead_data.talk import Talk
 
-VERIFIED = 8
+VERIFIED = 4
 """Rows of each batch that plain Jinja renders too: of those rendered by a trace, spread over the
 batch, and of those rendered one by one."""
 
