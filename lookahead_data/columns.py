@@ -76,14 +76,20 @@ COLUMNS: dict[str, Column] = {
             "tokens written in this text are meant as such",
         ),
         Column(
-            "masked",
+            "shown",
             pa.list_(SPAN),
             "render",
-            "character ranges of the row's text: the previewed answers in real mode, the phrases in "
-            "virtual mode, whose (first) tokens stay out of the loss (--mask-preview)",
+            "byte ranges of the row's text: the previewed answers in real mode, whose first tokens the "
+            "preview shows, the phrases in virtual mode",
         ),
         Column("input_ids", pa.list_(pa.int32()), "encode", "token ids, shape (tokens,)"),
         Column("supervised", pa.list_(pa.bool_()), "encode", "true where the loss counts, shape (tokens,)"),
+        Column(
+            "previewed",
+            pa.list_(pa.bool_()),
+            "encode",
+            "true for the tokens of an answer that its preview shows, shape (tokens,)",
+        ),
         Column(
             "labels", pa.list_(pa.int32()), "label", "the id where the loss counts, else -100; not shifted"
         ),

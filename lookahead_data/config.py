@@ -174,6 +174,11 @@ class Settings:
             )
 
     @property
+    def tells_previewed(self) -> bool:
+        """Whether the tokens that previews show have to be told from the others."""
+        return self.mask_preview
+
+    @property
     def document_limit(self) -> int | None:
         """The most tokens that a document may have; None is no limit."""
         return self.max_length or self.pack

@@ -54,7 +54,7 @@ def build_stages(settings: Settings, model: Model) -> list[Stage]:
         Preview(settings, model.tokenizer, model.engine),
         Render(settings, model.tokenizer, model.template),
         Encode(settings, model.tokenizer, model.engine, framed=model.template is None),
-        Label(),
+        Label(settings),
         Fit(settings),
     ]
     check_chain(stages, START)

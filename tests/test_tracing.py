@@ -87,7 +87,7 @@ def test_a_batch_is_rendered_as_its_rows_are(
     singly = render._render_rows(batch, np.arange(len(rows)), sieve)
     rejected = {reject.row for reject in sieve.rejects}
     assert {reject.row for reject in staged.rejects} == rejected
-    expected = [segments for at, (segments, _) in enumerate(singly) if at not in rejected]
+    expected = [row["segments"] for at, row in enumerate(singly) if at not in rejected]
     assert staged.batch.column("segments").to_pylist() == expected
     assert staged.notes == sieve.notes
 

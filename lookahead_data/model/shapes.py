@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,34 @@ class SegmentLayout:
             fields=list(SEGMENT),
         )
         return lists_of(np.arange(len(rows) + 1) * count, structs)
+
+    def places(self, talk: Talk, rows: Ints, turn: int) -> tuple[Ints, Ints]:
+        """Where the message at `turn` stands in the text of each of the given rows, which are regular:
+        from the byte at which its content starts to the one before which its last field ends."""
+        starts = ends = at = np.zeros(len(rows), np.int64)
+        found = False
+        for segment, _ in self.pieces:
+            for piece in segment:
+                if piece.slot is None:
+                    at = at + len(piece.text.encode())
+                    continue
+                if piece.slot == (turn, "content") and not found:
+                    starts, found = at, True
+                at = at + pc.binary_length(self._part(piece, talk, rows)).to_numpy()
+                if piece.slot[0] == turn:
+                    ends = at
+        return starts, ends
+
+    def begins(self, talk: Talk, rows: Ints, turn: int, texts: Sequence[str]) -> Ints:
+        """How many bytes of the message at `turn` are the first one of `texts` with which it begins in
+        each of the given rows, which are regular; 0 where it begins with none of them."""
+        sizes = np.zeros(len(rows), np.int64)
+        pieces = [piece for segment, _ in self.pieces for piece in segment if piece.slot == (turn, "content")]
+        if pieces:
+            part = self._part(pieces[0], talk, rows)
+            for text in reversed(texts):
+                sizes[pc.starts_with(part, text).to_numpy(zero_copy_only=False)] = len(text.encode())
+        return sizes
 
     def _part(self, piece: Piece, talk: Talk, rows: Ints) -> Any:
         if piece.slot is None:

@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,6 +27,7 @@ from lookahead_data.columns import with_column
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids, TokenizersEngine
 from lookahead_data.model.tokenizer import LoadedTokenizer
+from lookahead_data.texts import is_nfc
 
 ANCHORS = ("\n", "a", "1", ".", "€")
 """Texts put before a piece of text so that its own start is not one; the first that fits is used."""
@@ -56,15 +58,28 @@ class Tokens:
         return Tokens(self.ids + other.ids, self.supervised + other.supervised, self.spans + other.spans)
 
 
+class Encoded(NamedTuple):
+    """The tokens of many rows, one row after the other.
+
+    Attributes:
+        ids: shape (tokens,).
+        flags: `supervised` and, where it is asked for, `previewed` of each token, shape (tokens,) each.
+        offsets: where each row's tokens begin, and the last ends, shape (rows + 1,).
+    """
+
+    ids: Ids
+    flags: dict[str, Flags]
+    offsets: Ints
+
+
 class EngineDifferenceError(Exception):
     """An audited row has other ids by the fast engine than by `tokenizers`."""
 
 
 class Encode:
-    """Adds `input_ids` and `supervised`."""
+    """Adds `input_ids` and `supervised`, and `previewed` where that matters."""
 
     name = "encode"
-    gives = ("input_ids", "supervised")
 
     def __init__(
         self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine, *, framed: bool
@@ -75,7 +90,9 @@ class Encode:
             framed: put the post-processor's own tokens (BOS, EOS) around each row, as is right for
                 plain concatenation; a chat template writes them itself.
         """
-        self.needs = ("row", "segments", "masked") if settings.mask_preview else ("row", "segments")
+        shown, previewed = (("shown",), ("previewed",)) if settings.tells_previewed else ((), ())
+        self.needs = ("row", "segments", *shown)
+        self.gives = ("input_ids", "supervised", *previewed)
         self._tokenizer = tokenizer
         self._engine = engine
         self._truth = TokenizersEngine(tokenizer)
@@ -90,16 +107,20 @@ class Encode:
             EngineDifferenceError: the fast engine is not to be trusted with this text.
         """
         notes: Counter[str] = Counter()
-        if self._tokenizer.sensitive or "masked" in self.needs:
-            ids, supervised, offsets = self._encode_rows(batch)
+        if self._tokenizer.sensitive:
+            encoded = self._encode_rows(batch)
         else:
             ids, supervised, offsets = self._encode_flat(batch.column("segments"), self._engine)
             if self._engine.name != self._truth.name:
                 notes["audited"] = self._audit(batch, ids, offsets)
+            encoded = Encoded(ids, {"supervised": supervised}, offsets)
+            if "previewed" in self.gives:
+                encoded.flags["previewed"] = self._previewed(batch, ids, offsets)
         if len(self._prefix) or len(self._suffix):
-            ids, supervised, offsets = self._framed(ids, supervised, offsets)
-        batch = with_column(batch, "input_ids", lists_of(offsets, pa.array(ids)))
-        batch = with_column(batch, "supervised", lists_of(offsets, pa.array(supervised)))
+            encoded = self._framed(encoded)
+        batch = with_column(batch, "input_ids", lists_of(encoded.offsets, pa.array(encoded.ids)))
+        for name, flags in encoded.flags.items():
+            batch = with_column(batch, name, lists_of(encoded.offsets, pa.array(flags)))
         return Staged(batch, notes=notes)
 
     def _encode_flat(self, segments: pa.ListArray, engine: Engine) -> tuple[Ids, Flags, Ints]:
@@ -142,36 +163,89 @@ class Encode:
                 raise EngineDifferenceError(f"row {rows[row]}")
         return len(sampled)
 
-    def _framed(self, ids: Ids, supervised: Flags, offsets: Ints) -> tuple[Ids, Flags, Ints]:
+    def _previewed(self, batch: pa.RecordBatch, ids: Ids, offsets: Ints) -> Flags:
+        """Which tokens of an answer its preview shows, shape (tokens,).
+
+        Told by the bytes that each token stands for. Rows in which they do not add up to the text are
+        encoded one by one, with offsets.
+        """
+        found = np.zeros(len(ids), bool)
+        sure = np.zeros(batch.num_rows, bool)
+        if self._tokenizer.spells_bytes and self._tokenizer.normalizes in (None, "NFC"):
+            sizes = self._tokenizer.byte_lengths(ids)
+            ends = np.cumsum(sizes)
+            rows = np.concatenate([[0], ends])[offsets]
+            sure = np.diff(rows) == self._text_sizes(batch.column("segments"))
+            spans = batch.column("shown")
+            owners = np.repeat(np.arange(batch.num_rows), np.diff(offsets_of(spans)))
+            low, high = (rows[owners] + spans.flatten().field(name).to_numpy() for name in ("start", "end"))
+            if self._real:
+                first = np.searchsorted(ends, low, side="right")
+                stop = np.minimum(np.searchsorted(ends - sizes, high), first + self._count)
+            else:
+                first, stop = np.searchsorted(ends - sizes, low), np.searchsorted(ends, high, side="right")
+            first, stop = first[sure[owners]], stop[sure[owners]]
+            steps = np.zeros(len(ids) + 1, np.int64)
+            np.add.at(steps, first, 1)
+            np.add.at(steps, np.maximum(first, stop), -1)
+            found = np.cumsum(steps[:-1]) > 0
+        unsure = np.flatnonzero(~sure)
+        if len(unsure):
+            slow = self._encode_rows(batch.take(pa.array(unsure)))
+            for at, row in enumerate(unsure.tolist()):
+                part = slice(slow.offsets[at], slow.offsets[at + 1])
+                if not np.array_equal(slow.ids[part], ids[offsets[row] : offsets[row + 1]]):
+                    raise EngineDifferenceError(f"row {batch.column('row')[row]}")
+                found[offsets[row] : offsets[row + 1]] = slow.flags["previewed"][part]
+        return found
+
+    def _text_sizes(self, segments: pa.ListArray) -> Ints:
+        """The bytes of each row's text, or -1 where normalization changes it."""
+        texts = pc.struct_field(segments.flatten(), "text")
+        bounds = offsets_of(segments)
+        sizes = np.concatenate([[0], np.cumsum(pc.binary_length(texts).to_numpy())])[bounds]
+        found: Ints = np.diff(sizes)
+        if self._tokenizer.normalizes:
+            changed = np.concatenate([[0], np.cumsum(~is_nfc(pl.Series(texts)))])[bounds]
+            found[np.diff(changed) > 0] = -1
+        return found
+
+    def _framed(self, encoded: Encoded) -> Encoded:
         """Every row with the post-processor's tokens around it; EOS is learned if the row's end is."""
+        ids, flags, offsets = encoded
         before, behind = len(self._prefix), len(self._suffix)
         rows = len(offsets) - 1
         bounds = offsets + np.arange(rows + 1) * (before + behind)
         places = np.arange(len(ids)) + np.repeat(
             np.arange(rows) * (before + behind) + before, np.diff(offsets)
         )
-        framed, flags = np.zeros(bounds[-1], np.int32), np.zeros(bounds[-1], bool)
-        framed[places], flags[places] = ids, supervised
+        framed = np.zeros(bounds[-1], np.int32)
+        framed[places] = ids
         heads = bounds[:-1, None] + np.arange(before)
         tails = bounds[1:, None] - behind + np.arange(behind)
         framed[heads], framed[tails] = self._prefix, self._suffix
+        wider = {name: np.zeros(bounds[-1], bool) for name in flags}
+        for name, values in flags.items():
+            wider[name][places] = values
         filled = np.diff(offsets) > 0
         last = np.zeros(rows, bool)
-        last[filled] = supervised[offsets[1:][filled] - 1]
-        flags[tails] = last[:, None]
-        return framed, flags, bounds
+        last[filled] = flags["supervised"][offsets[1:][filled] - 1]
+        wider["supervised"][tails] = last[:, None]
+        return Encoded(framed, wider, bounds)
 
-    def _encode_rows(self, batch: pa.RecordBatch) -> tuple[Ids, Flags, Ints]:
+    def _encode_rows(self, batch: pa.RecordBatch) -> Encoded:
         """Row by row, by `tokenizers` and with offsets."""
         rows = batch.column("segments").to_pylist()
-        masked = batch.column("masked").to_pylist() if "masked" in self.needs else [[]] * len(rows)
-        tokens = [
-            self._masked(self.encode_row(row), hidden) for row, hidden in zip(rows, masked, strict=True)
-        ]
+        tokens = [self.encode_row(row) for row in rows]
         offsets = np.cumsum([0, *(len(row.ids) for row in tokens)], dtype=np.int64)
         ids = np.fromiter(chain.from_iterable(row.ids for row in tokens), np.int32, offsets[-1])
-        flags = np.fromiter(chain.from_iterable(row.supervised for row in tokens), bool, offsets[-1])
-        return ids, flags, offsets
+        flags = {"supervised": [flag for row in tokens for flag in row.supervised]}
+        if "previewed" in self.gives:
+            spans = batch.column("shown").to_pylist()
+            flags["previewed"] = [
+                flag for at, row in enumerate(tokens) for flag in self._shows(rows[at], row, spans[at])
+            ]
+        return Encoded(ids, {name: np.array(values, bool) for name, values in flags.items()}, offsets)
 
     def encode_row(self, segments: Sequence[Segment]) -> Tokens:
         """The tokens of one row, with the characters that each stands for."""
@@ -234,11 +308,15 @@ class Encode:
     def _anchors(self) -> Iterator[tuple[str, list[int]]]:
         yield from zip(ANCHORS, self._tokenizer.encode_ids(ANCHORS), strict=True)
 
-    def _masked(self, tokens: Tokens, hidden: Sequence[dict[str, int]]) -> Tokens:
-        """The tokens with the previewed heads of the answers taken out of the loss."""
-        flags = list(tokens.supervised)
-        for span in hidden:
-            start, end = span["start"], span["end"]
+    def _shows(
+        self, segments: Sequence[Segment], tokens: Tokens, shown: Sequence[dict[str, int]]
+    ) -> list[bool]:
+        """Which tokens of a row's answers their previews show: the first ones in real mode, those that
+        lie wholly inside the phrase in virtual mode."""
+        flags = [False] * len(tokens.ids)
+        raw = "".join(segment["text"] for segment in segments).encode()
+        for span in shown:
+            start, end = (len(raw[: span[name]].decode()) for name in ("start", "end"))
             if self._real:
                 touching = [at for at, (low, high) in enumerate(tokens.spans) if high > start and low < end]
                 previewed = touching[: self._count]
@@ -247,5 +325,5 @@ class Encode:
                     at for at, (low, high) in enumerate(tokens.spans) if start <= low and high <= end
                 ]
             for at in previewed:
-                flags[at] = False
-        return Tokens(tokens.ids, flags, tokens.spans)
+                flags[at] = True
+        return flags

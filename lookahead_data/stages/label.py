@@ -7,19 +7,25 @@ import pyarrow as pa
 
 from lookahead_data.batches import Staged
 from lookahead_data.columns import IGNORED, with_column
+from lookahead_data.config import Settings
 
 
 class Label:
     """Adds `labels`, aligned with `input_ids` and not shifted. A row's first token is context."""
 
     name = "label"
-    needs = ("input_ids", "supervised")
     gives = ("labels",)
+
+    def __init__(self, settings: Settings) -> None:
+        self._masks = settings.mask_preview
+        self.needs = ("input_ids", "supervised", *(("previewed",) * settings.tells_previewed))
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         column = batch.column("input_ids")
         ids = column.flatten().to_numpy()
         supervised = batch.column("supervised").flatten().to_numpy(zero_copy_only=False)
+        if self._masks:
+            supervised = supervised & ~batch.column("previewed").flatten().to_numpy(zero_copy_only=False)
         labels = np.where(supervised, ids, np.int32(IGNORED)).astype(np.int32, copy=False)
         offsets = column.offsets.to_numpy()
         starts = (offsets - offsets[0])[:-1]

@@ -7,23 +7,23 @@ the oracle of the layouts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints
+from lookahead_data.arrays import Ints, lists_of, offsets_of
 from lookahead_data.batches import Sieve, Staged
-from lookahead_data.columns import COLUMNS
+from lookahead_data.columns import COLUMNS, SPAN
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
 from lookahead_data.model.places import Places, Span, literal_ranges
 from lookahead_data.model.rope import Rope, cut, pieces_of, plain
 from lookahead_data.model.shapes import SegmentLayout, Shape, by_shape
 from lookahead_data.model.supervision import Rendered, Supervision
-from lookahead_data.model.template import ChatTemplate, Message
+from lookahead_data.model.template import ChatTemplate
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, probe_for, recording
 from lookahead_data.talk import Talk
@@ -32,11 +32,9 @@ VERIFIED = 4
 """Rows of each batch that plain Jinja renders too: of those rendered by a trace, spread over the
 batch, and of those rendered one by one."""
 
-_Row = tuple[list[dict[str, Any]], list[dict[str, int]]]
-
 
 class Render:
-    """Adds `segments`, and `masked` where previewed tokens stay out of the loss."""
+    """Adds `segments`, and `shown` where previewed tokens count otherwise than the rest."""
 
     name = "render"
     needs = ("messages", "previews")
@@ -46,22 +44,19 @@ class Render:
         self.rule = Supervision(settings, tokenizer, template)
         self._spelled = tokenizer.special
         self._guards = settings.special_tokens != "allow"
-        self._masks = settings.mask_preview
+        self._tells_shown = settings.tells_previewed
         self._layouts: dict[Shape, SegmentLayout | None] = {}
         self._met: set[Shape] = set()
-        self.gives = ("segments", "masked") if settings.mask_preview else ("segments",)
+        self.gives = ("segments", "shown") if settings.tells_previewed else ("segments",)
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
-        if self._masks:
-            rows = self._render_rows(batch, np.arange(batch.num_rows), sieve)
-            return sieve.staged(
-                segments=[segments for segments, _ in rows], masked=[masked for _, masked in rows]
-            )
-        return sieve.staged(segments=self._render_batch(batch, sieve))
+        rendered = self._render_batch(batch, sieve)
+        columns = {name: rendered.field(name) for name in self.gives}
+        return sieve.staged(**columns)
 
-    def _render_batch(self, batch: pa.RecordBatch, sieve: Sieve) -> pa.Array:
-        """The segments of all rows: those of one shape together, the others one by one."""
+    def _render_batch(self, batch: pa.RecordBatch, sieve: Sieve) -> pa.StructArray:
+        """What this stage gives of all rows: those of one shape together, the others one by one."""
         talk = Talk(batch.column("messages"))
         found: list[pa.Array] = []
         places: list[Ints] = []
@@ -77,10 +72,10 @@ class Render:
             rows = rows[regular]
             if not len(rows):
                 continue
-            segments = layout.segments(talk, rows)
+            laid = self._lay_out(layout, talk, rows, batch.column("previews"))
             sample = np.flatnonzero(np.isin(rows, spread)) if shape in self._met else np.arange(2)
             self._met.add(shape)
-            if not self._as_expected(batch, rows, segments, sample[sample < len(rows)]):
+            if not self._as_expected(batch, rows, laid, sample[sample < len(rows)]):
                 # The trace does not hold after all: all rows of the shape are rendered one by one.
                 self._layouts[shape] = None
                 singly.append(rows)
@@ -88,40 +83,72 @@ class Render:
                 continue
             for note in layout.notes:
                 sieve.notes[note] += len(rows)
-            found.append(segments)
+            found.append(laid)
             places.append(rows)
         rest = np.sort(np.concatenate([*singly, np.zeros(0, np.int64)]).astype(np.int64))
         if len(found) == 1 and not len(rest):
             return found[0]
-        rendered = [segments for segments, _ in self._render_rows(batch, rest, sieve)]
-        found.append(pa.array(rendered, COLUMNS["segments"].type))
+        found.append(pa.array(self._render_rows(batch, rest, sieve), self._type))
         places.append(rest)
         order = np.argsort(np.concatenate(places))
         return pa.concat_arrays(found).take(pa.array(order))
 
-    def _as_expected(self, batch: pa.RecordBatch, rows: Ints, segments: pa.Array, sample: Ints) -> bool:
-        """Whether the sampled ones of the rows have the segments that rendering them alone gives."""
-        ignored = Sieve(batch)
-        expected = [row for row, _ in self._render_rows(batch, rows[sample], ignored)]
-        return not ignored.rejects and segments.take(pa.array(sample)).to_pylist() == expected
+    @property
+    def _type(self) -> pa.StructType:
+        return pa.struct([COLUMNS[name].field for name in self.gives])
 
-    def _render_rows(self, batch: pa.RecordBatch, rows: Ints, sieve: Sieve) -> list[_Row]:
-        """Rows one by one: their segments, and what of them is masked."""
-        found: list[_Row] = []
+    def _lay_out(
+        self, layout: SegmentLayout, talk: Talk, rows: Ints, previews: pa.ListArray
+    ) -> pa.StructArray:
+        """What this stage gives of regular rows of one shape."""
+        columns = [layout.segments(talk, rows)]
+        if self._tells_shown:
+            columns.append(self._shown_in(layout, talk, rows, previews.take(pa.array(rows))))
+        return pa.StructArray.from_arrays(columns, fields=list(self._type))
+
+    def _shown_in(
+        self, layout: SegmentLayout, talk: Talk, rows: Ints, previews: pa.ListArray
+    ) -> pa.ListArray:
+        """What `_shown` gives, for regular rows of one shape and their previews."""
+        bounds = offsets_of(previews)
+        turns = previews.flatten().field("turn").to_numpy() + 1
+        owners = np.repeat(np.arange(len(rows)), np.diff(bounds))
+        starts, ends = np.zeros(len(turns), np.int64), np.zeros(len(turns), np.int64)
+        for turn in np.unique(turns).tolist():
+            mine = np.flatnonzero(turns == turn)
+            at = rows[owners[mine]]
+            starts[mine], ends[mine] = layout.places(talk, at, turn)
+            if self._settings.mode == "virtual":
+                sizes = layout.begins(talk, at, turn, (self._settings.phrase, self._settings.phrase.lstrip()))
+                ends[mine] = starts[mine] + sizes
+        kept = np.flatnonzero(ends > starts)
+        counts = np.bincount(owners[kept], minlength=len(rows))
+        spans = pa.StructArray.from_arrays([pa.array(starts[kept]), pa.array(ends[kept])], fields=list(SPAN))
+        return lists_of(np.concatenate([[0], np.cumsum(counts)]), spans)
+
+    def _as_expected(self, batch: pa.RecordBatch, rows: Ints, laid: pa.StructArray, sample: Ints) -> bool:
+        """Whether the sampled ones of the rows are what rendering them alone gives."""
+        ignored = Sieve(batch)
+        expected = self._render_rows(batch, rows[sample], ignored)
+        return not ignored.rejects and laid.take(pa.array(sample)).to_pylist() == expected
+
+    def _render_rows(self, batch: pa.RecordBatch, rows: Ints, sieve: Sieve) -> list[dict[str, Any]]:
+        """What this stage gives of rows one by one."""
+        found: list[dict[str, Any]] = []
         chosen = batch.take(pa.array(rows)) if len(rows) < batch.num_rows else batch
         previews = chosen.column("previews").to_pylist()
         for at, nullable in enumerate(chosen.column("messages").to_pylist()):
             messages = [{k: v for k, v in message.items() if v is not None} for message in nullable]
-            segments: list[dict[str, Any]] = []
-            masked: list[dict[str, int]] = []
+            row: dict[str, Any] = {name: [] for name in self.gives}
             try:
                 rendered = self.rule.render(messages, verify=at < VERIFIED)
-                segments = self._segments(rendered)
-                masked = self._masked(rendered, messages, previews[at])
+                row["segments"] = self._segments(rendered)
+                if self._tells_shown:
+                    row["shown"] = self._shown(rendered, previews[at])
                 sieve.notes.update(rendered.notes)
             except RowError as error:
                 sieve.reject(int(rows[at]), error, " ⏎ ".join(m["content"] for m in messages)[:200])
-            found.append((segments, masked))
+            found.append(row)
         return found
 
     def _layout(self, shape: Shape) -> SegmentLayout | None:
@@ -222,24 +249,24 @@ class Render:
             (low + start, low + end) for low, high in own for start, end in self.rule.tokens(text[low:high])
         ]
 
-    def _masked(
-        self, rendered: Rendered, messages: Sequence[Message], previews: list[dict[str, Any]]
-    ) -> list[dict[str, int]]:
+    def _shown(self, rendered: Rendered, previews: list[dict[str, Any]]) -> list[dict[str, int]]:
         """Where in the row's text the previewed answers stand, or the phrases before them."""
-        if not self._settings.mask_preview:
-            return []
         layout = Places(rendered.text)
         spans = []
         for preview in previews:
             turn = preview["turn"] + 1
             start = layout.first(turn, "content")
             if self._settings.mode == "real":
-                spans.append({"start": start, "end": layout.last(turn)})
+                spans.append((start, layout.last(turn)))
                 continue
             # The template may have trimmed the phrase's own leading white space.
             phrase = self._settings.phrase
             if not layout.text.startswith(phrase, start):
                 phrase = phrase.lstrip()
             if layout.text.startswith(phrase, start):
-                spans.append({"start": start, "end": start + len(phrase)})
-        return spans
+                spans.append((start, start + len(phrase)))
+        return [
+            {"start": len(layout.text[:low].encode()), "end": len(layout.text[:high].encode())}
+            for low, high in spans
+            if low < high
+        ]
