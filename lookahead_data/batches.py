@@ -45,6 +45,36 @@ class Staged:
     notes: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass
+class Packing:
+    """What became of the documents that were packed.
+
+    Attributes:
+        capacity: tokens of a row.
+        documents: how many went in.
+        rows, tokens, supervised_tokens: of the rows that came out; padding is not counted.
+        pad_tokens: with which these were filled up.
+        rows_not_learned: of these rows, those of which no token counts in the loss, since each is the first
+            of a piece.
+        dropped_rows, dropped_tokens: that were left out for not being full.
+        left_out: documents of which every token was left out so, with their tokens.
+        balance: the sum of all ids that went in, less those that came out or were left out. It is 0
+            unless a token was lost, or doubled.
+    """
+
+    capacity: int
+    documents: int = 0
+    rows: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+    pad_tokens: int = 0
+    rows_not_learned: int = 0
+    dropped_rows: int = 0
+    dropped_tokens: int = 0
+    left_out: dict[Reject, int] = field(default_factory=dict)
+    balance: int = 0
+
+
 class Sieve:
     """Collects, row by row, which rows of a batch stay and why the others do not."""
 

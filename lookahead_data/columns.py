@@ -100,7 +100,12 @@ COLUMNS: dict[str, Column] = {
             "tokens of each document of a packed row, in order",
         ),
         Column("attention_mask", pa.list_(pa.int8()), "write", "1 for every token"),
-        Column("seq_lengths", pa.list_(pa.int32()), "write", "`document_lengths`, as TRL calls them"),
+        Column(
+            "seq_lengths",
+            pa.list_(pa.int32()),
+            "write",
+            "tokens of each document of a packed row, in order, as TRL calls them",
+        ),
         Column(
             "position_ids", pa.list_(pa.int32()), "write", "the place of each token in its document, from 0"
         ),

@@ -33,10 +33,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "supervise": ("all", "last"),
     "engine": ("auto", "tokenizers", "gigatoken"),
     "special_tokens": ("text", "allow", "reject"),
+    "packing": ("best-fit", "concat"),
+    "tail": ("keep", "drop", "pad"),
     "overlength": ("drop", "truncate", "split", "error"),
     "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron"),
 }
 """The values that a setting may take."""
+
+CUTS_ANSWERS = (
+    "--packing concat cuts rows wherever a block ends, and would have answers learned without their prompts"
+)
+CUTS_ANSWERS_REMEDY = "Use --packing best-fit; concat is for plain text (--shape text --mode none)."
 
 RESERVED = ("messages", "add_generation_prompt", "tools", "documents")
 """Variables of every template, which an argument must not hide."""
@@ -75,7 +82,9 @@ class Settings:
             a file.
         template_args: further variables for the template, such as `enable_thinking`.
         template_date: the day that `strftime_now` gives, `YYYY-MM-DD`; None is the day of planning.
-        end_token: a token put after the last answer where the template ends the turn with none.
+        end_token: a token put after the last answer where the template ends the turn with none, and
+            after each document of a `text` corpus. None is the tokenizer's EOS for text, and no token
+            otherwise; an empty one is no token in any case.
         special_tokens: text of the corpus that looks like a special token stays text (`text`),
             becomes one (`allow`), or sends its row to quarantine (`reject`).
         supervise: which assistant messages count in the loss.
@@ -86,7 +95,12 @@ class Settings:
         profile: the columns of the shards (see `sink.profiles`); `auto` is `sft`, or `packed-trl`
             where rows are packed.
         pack: tokens of a packed row, into which several documents are put; None packs nothing.
-        max_length: the largest number of tokens of a document; None is no limit, or that of `pack`.
+        packing: `best-fit` puts whole documents where they fit best; `concat` puts those of a unit one
+            after the other and cuts every `pack` tokens (`text` alone, since it cuts answers too).
+        tail: what happens to a packed row that is not full: it stays shorter (`keep`), is left out and
+            counted (`drop`: the last one of each unit, with `concat` alone), or is filled up (`pad`).
+        max_length: the largest number of tokens of a document; None is no limit, or that of `pack` for
+            best-fit.
         overlength: what happens to a longer one; `split` cuts it into documents that fit (with `pack`).
         shard_size: bytes after which a new shard is begun.
     """
@@ -118,6 +132,8 @@ class Settings:
 
     profile: str = "auto"
     pack: int | None = None
+    packing: str = "best-fit"
+    tail: str = "keep"
     max_length: int | None = None
     overlength: str = "drop"
     shard_size: int = 256 * MIB
@@ -159,6 +175,12 @@ class Settings:
                     "--overlength split cuts long documents to pack them, and nothing is packed",
                     remedy="Use it with --pack, or use drop, truncate or error.",
                 )
+            for name in ("packing", "tail"):
+                if (value := getattr(self, name)) != CHOICES[name][0]:
+                    raise SettingsError(
+                        f"--{name} {value} is about packed rows, and nothing is packed",
+                        remedy="Say how many tokens a row takes with --pack, 4096 say.",
+                    )
             return
         if self.profile == "sft":
             raise SettingsError(
@@ -167,7 +189,14 @@ class Settings:
             )
         if self.pack < 2:
             raise SettingsError("a packed row of one token has nothing to learn", where="--pack")
-        if self.max_length is not None and self.max_length > self.pack:
+        if self.packing == "concat" and (self.mode != "none" or self.shape not in ("auto", "text")):
+            raise SettingsError(CUTS_ANSWERS, remedy=CUTS_ANSWERS_REMEDY)
+        if self.packing == "best-fit" and self.tail == "drop":
+            raise SettingsError(
+                "--tail drop leaves out rows that are not full, which of best-fit rows are nearly all",
+                remedy="Use --tail keep or pad, or --packing concat, where it is the last row of each unit.",
+            )
+        if self.packing == "best-fit" and self.max_length is not None and self.max_length > self.pack:
             raise SettingsError(
                 f"documents of {self.max_length:,} tokens (--max-length) do not fit rows of {self.pack:,} (--pack)",
                 remedy="Leave --max-length out: it is that of --pack then.",
@@ -181,7 +210,7 @@ class Settings:
     @property
     def document_limit(self) -> int | None:
         """The most tokens that a document may have; None is no limit."""
-        return self.max_length or self.pack
+        return self.max_length or (self.pack if self.packing == "best-fit" else None)
 
     @property
     def chosen_profile(self) -> str:

@@ -121,5 +121,6 @@ REASONS: dict[str, str] = {
     "special_token_in_text": "the text holds a special token, and such rows are rejected",
     "nothing_supervised": "no token of the row counts in the loss",
     "overlength": "the row has more tokens than the maximum",
+    "tail": "the document is in a packed row that is not full, and such rows are dropped",
 }
 """Reason codes of rows that are not written, with their meanings."""

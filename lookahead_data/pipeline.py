@@ -31,7 +31,7 @@ from lookahead_data.source.records import Split
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
 from lookahead_data.stages.fit import Fit
 from lookahead_data.stages.label import Label
-from lookahead_data.stages.pack import Packer
+from lookahead_data.stages.pack import packer_for
 from lookahead_data.stages.preview import Preview
 from lookahead_data.stages.render import Render
 
@@ -50,10 +50,12 @@ class Stage(columns.Stage, Protocol):
 
 def build_stages(settings: Settings, model: Model) -> list[Stage]:
     """The stages from conversations to labelled rows, checked to fit each other."""
+    # What ends a document of text is put there as a token, not as text.
+    rendering = settings.replace(end_token=None) if model.end_id is not None else settings
     stages: list[Stage] = [
         Preview(settings, model.tokenizer, model.engine),
-        Render(settings, model.tokenizer, model.template),
-        Encode(settings, model.tokenizer, model.engine, framed=model.template is None),
+        Render(rendering, model.tokenizer, model.template),
+        Encode(settings, model.tokenizer, model.engine, framed=model.template is None, end_id=model.end_id),
         Label(settings),
         Fit(settings),
     ]
@@ -142,7 +144,7 @@ def _run_unit(
     settings = plan.settings
     counts = Counts()
     rejects: list[Reject] = []
-    packer = Packer(settings.pack) if settings.pack else None
+    packer = packer_for(settings, model.pad_id)
     # The first unit writes a shard even without rows, so that the folder always has a schema.
     with ShardWriter(
         folder,
@@ -162,8 +164,8 @@ def _run_unit(
         for batch in packer.flush() if packer else []:
             writer.write(batch)
     if packer:
-        packed = packer.account
-        counts.take_packing(packed.rows, packed.tokens, packed.supervised_tokens, packer.capacity)
+        rejects += packer.account.left_out
+        counts.take_packing(packer.account, unit.file)
     counts.check(unit.name)
     quarantine = write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
     receipt = Receipt(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lookahead_data.config import Settings
+from lookahead_data.config import CUTS_ANSWERS, CUTS_ANSWERS_REMEDY, Settings
 from lookahead_data.errors import InputError, SettingsError
 from lookahead_data.model.load import Model, load_model
 from lookahead_data.plan import InputFile, Plan, Unit
@@ -86,6 +86,8 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[Shape, li
                 )
         else:
             _check_fields(file, shape, samples)
+        if settings.packing == "concat" and shape.kind != "text":
+            raise SettingsError(CUTS_ANSWERS, where=file.name, remedy=CUTS_ANSWERS_REMEDY)
         _check_types(file, shape)
     if shape is None and unreadable and settings.shape == "auto" and not settings.input_field:
         raise InputError(

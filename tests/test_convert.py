@@ -79,9 +79,9 @@ def test_a_shape_can_be_set(tmp_path: Path, builtin: LoadedTokenizer) -> None:
     convert([row], tmp_path / "fields", mode="none", input_field="a", output_field="b", system_field="sys")
     assert texts(tmp_path / "fields", builtin) == [as_chatml("Another one.", "B", "S")]
     convert([row], tmp_path / "text", mode="none", shape="text")
-    assert texts(tmp_path / "text", builtin) == ["Some text."]
+    assert texts(tmp_path / "text", builtin) == ["Some text.<|im_end|>"]
     convert([row], tmp_path / "named", mode="none", shape="text", input_field="a")
-    assert texts(tmp_path / "named", builtin) == ["Another one."]
+    assert texts(tmp_path / "named", builtin) == ["Another one.<|im_end|>"]
 
 
 def test_plain_text_is_supervised_from_its_second_token(tmp_path: Path) -> None:

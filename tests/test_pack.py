@@ -21,7 +21,7 @@ from lookahead_data.errors import SettingsError
 from lookahead_data.sink.profiles import PROFILES, documents_of
 from lookahead_data.sink.publish import sha256_of
 from lookahead_data.stages import pack
-from lookahead_data.stages.pack import Packer, best_fit
+from lookahead_data.stages.pack import BestFit, best_fit
 
 Document = tuple[list[int], list[int]]
 
@@ -52,7 +52,7 @@ def batch_of(documents: list[Document]) -> pa.RecordBatch:
 
 
 def packed(documents: list[Document], capacity: int, cuts: list[int]) -> list[dict[str, Any]]:
-    packer = Packer(capacity)
+    packer = BestFit(capacity)
     rows: list[dict[str, Any]] = []
     for start, stop in zip([0, *cuts], [*cuts, len(documents)], strict=True):
         for batch in packer.add(batch_of(documents[start:stop])):
@@ -61,6 +61,8 @@ def packed(documents: list[Document], capacity: int, cuts: list[int]) -> list[di
         rows += batch.to_pylist()
     assert packer.account.rows == len(rows)
     assert packer.account.tokens == sum(len(ids) for ids, _ in documents)
+    assert packer.account.documents == len(documents)
+    assert packer.account.balance == 0
     return rows
 
 

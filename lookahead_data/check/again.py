@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +24,7 @@ from lookahead_data.sink.manifest import PLAN, Counts, Receipt
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.shards import Shard
 from lookahead_data.source.discover import discover
-from lookahead_data.stages.pack import Packer
+from lookahead_data.stages.pack import packer_for
 
 FEW = 20
 """Rows compared of a unit before it is the next one's turn, as long as there are units enough."""
@@ -139,13 +138,22 @@ def _compare_packed(
     folder: Path, unit: Unit, wanted: int, plan: Plan, model: Model, receipt: Receipt, findings: Findings
 ) -> int:
     """Compare packed rows until they hold as many documents as wanted; packing starts with the unit."""
-    assert plan.settings.pack is not None
-    packer = Packer(plan.settings.pack)
+    packer = packer_for(plan.settings, model.pad_id)
+    assert packer is not None
     profile = PROFILES[plan.settings.chosen_profile]
     stored = _Stored(folder, receipt.shards, profile.columns)
-    parts = (packer.add(converted.batch) for converted in converted_batches(unit, plan, model, rows=_PART))
+    whole = wanted == receipt.counts.written
+    counts = Counts()
+
+    def packed() -> Iterator[pa.RecordBatch]:
+        nonlocal counts
+        for converted in converted_batches(unit, plan, model, rows=_PART):
+            counts += converted.counts
+            yield from packer.add(converted.batch)
+        yield from packer.flush()
+
     row = documents = 0
-    for batch in chain(chain.from_iterable(parts), _lazily(packer.flush)):
+    for batch in packed():
         rows = profile.rows_of(batch)
         there = stored.take(rows.num_rows)
         for at in range(rows.num_rows):
@@ -157,13 +165,12 @@ def _compare_packed(
                     return documents
             documents += len(batch.column("document_lengths")[at])
         row += rows.num_rows
-        if documents >= wanted:
-            break
+        if documents >= wanted and not whole:
+            return wanted
+    if whole:
+        counts.take_packing(packer.account, unit.file)
+        _compare_counts(unit, counts, receipt.counts, findings)
     return min(documents, wanted)
-
-
-def _lazily(give: Callable[[], Iterator[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
-    yield from give()
 
 
 def _first_difference(converted: Converted, there: pa.Table, rows: int) -> int | None:

@@ -26,27 +26,42 @@ class Rules:
         profile: what columns there are, and what they mean.
         vocabulary: all ids are less than this; None is not known.
         max_length: the most tokens of a row; None is no limit.
+        filled: every row has as many, since those that are not full are filled up or left out.
+        cut: rows may hold pieces of documents, which have other lengths than their documents.
     """
 
     profile: Profile
     vocabulary: int | None
     max_length: int | None
+    filled: bool = False
+    cut: bool = False
 
 
 @dataclass
 class Tally:
-    """What was read: rows and tokens, and how many documents have how many tokens."""
+    """What was read.
+
+    Attributes:
+        rows, tokens, supervised_tokens: padding is counted among the tokens.
+        lengths: how many documents have how many tokens.
+        idle: those of these documents that have no supervised token, as padding has none.
+        idle_rows: packed rows that have no supervised token.
+    """
 
     rows: int = 0
     tokens: int = 0
     supervised_tokens: int = 0
     lengths: Counter[int] = field(default_factory=Counter)
+    idle: Counter[int] = field(default_factory=Counter)
+    idle_rows: int = 0
 
     def __iadd__(self, other: Tally) -> Tally:
         self.rows += other.rows
         self.tokens += other.tokens
         self.supervised_tokens += other.supervised_tokens
         self.lengths.update(other.lengths)
+        self.idle.update(other.idle)
+        self.idle_rows += other.idle_rows
         return self
 
 
@@ -145,16 +160,26 @@ def check_rows(group: pa.Table, rules: Rules, start: int, flaws: Flaws) -> Tally
     else:
         supervised = lists["loss_mask"].values != 0
         _mark_loss_mask(lists["loss_mask"], starts, start, flaws)
-    flaws.mark(
-        "unsupervised",
-        (ids.lengths > 0) & (ids.count(supervised) == 0),
-        start,
-        lambda row: f"none of its {ids.lengths[row]:,} tokens is supervised",
-    )
+    idle = (ids.lengths > 0) & (ids.count(supervised) == 0)
+    if rules.profile.packed:
+        tally.idle_rows = int(np.count_nonzero(idle))
+    else:
+        flaws.mark(
+            "unsupervised",
+            idle,
+            start,
+            lambda row: f"none of its {ids.lengths[row]:,} tokens is supervised",
+        )
     tally.supervised_tokens = int(np.count_nonzero(supervised))
-    lengths, documents = np.unique(np.diff(np.append(starts, len(ids.values))), return_counts=True)
-    tally.lengths = Counter(dict(zip(lengths.tolist(), documents.tolist(), strict=True)))
+    documents = _Lists(ids.values, np.append(starts, len(ids.values)))
+    tally.lengths = _histogram(documents.lengths)
+    tally.idle = _histogram(documents.lengths[documents.count(supervised) == 0])
     return tally
+
+
+def _histogram(lengths: Ints) -> Counter[int]:
+    values, counts = np.unique(lengths, return_counts=True)
+    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
 _ALIGNED = {"attention_mask", "labels", "position_ids", "loss_mask"}
@@ -170,6 +195,15 @@ def _mark_ids(ids: _Lists, rules: Rules, start: int, flaws: Flaws) -> None:
             start,
             lambda row: f"holds {ids.lengths[row]:,} tokens, and the maximum is {rules.max_length:,}",
         )
+        if rules.filled:
+            flaws.mark(
+                "short",
+                ids.lengths < rules.max_length,
+                start,
+                lambda row: (
+                    f"holds {ids.lengths[row]:,} tokens, and every row is to hold {rules.max_length:,}"
+                ),
+            )
     unknown = ids.values < 0
     if rules.vocabulary is not None:
         unknown |= ids.values >= rules.vocabulary

@@ -28,7 +28,7 @@ def check_shards(folder: Path, found: Account, rules: Rules, findings: Findings,
         parts = [tallies.get(shard.path) for shard in receipt.shards]
         whole = [part for part in parts if part is not None]
         if len(whole) == len(parts):  # else the shard that could not be read is a problem already
-            _check_sums(found.units[index].name, whole, receipt, findings)
+            _check_sums(found.units[index].name, whole, receipt, rules, findings)
     return total
 
 
@@ -83,7 +83,7 @@ def _read(
     return tally
 
 
-def _check_sums(unit: str, parts: list[Tally], receipt: Receipt, findings: Findings) -> None:
+def _check_sums(unit: str, parts: list[Tally], receipt: Receipt, rules: Rules, findings: Findings) -> None:
     tally = Tally()
     for part in parts:
         tally += part
@@ -91,21 +91,31 @@ def _check_sums(unit: str, parts: list[Tally], receipt: Receipt, findings: Findi
     rows = counts.packed_rows if counts.capacity else counts.written
     for name, read, stated in (
         ("rows", tally.rows, rows),
-        ("tokens", tally.tokens, counts.tokens),
+        ("tokens", tally.tokens, counts.tokens + counts.pad_tokens),
         ("supervised tokens", tally.supervised_tokens, counts.supervised_tokens),
+        ("rows of which nothing is learned", tally.idle_rows, counts.notes["row_not_learned"]),
     ):
         if read != stated:
             findings.add(unit, f"its shards hold {read:,} {name}, and its receipt says {stated:,}")
-    # Of documents that were cut to be packed only the pieces are there.
-    if tally.lengths != counts.lengths and not counts.notes["split"]:
+    if rules.cut:
+        return
+    lengths = tally.lengths
+    if counts.pad_tokens:
+        # Every document has something to learn, so those that have not are padding.
+        lengths = lengths - tally.idle
+        padding = sum(length * number for length, number in tally.idle.items())
+        if padding != counts.pad_tokens:
+            findings.add(
+                unit,
+                f"its shards hold {padding:,} tokens of padding, and its receipt says {counts.pad_tokens:,}",
+            )
+    if lengths != counts.lengths:
         length = min(
-            length
-            for length in tally.lengths | counts.lengths
-            if tally.lengths[length] != counts.lengths[length]
+            length for length in lengths | counts.lengths if lengths[length] != counts.lengths[length]
         )
         findings.add(
             unit,
-            f"{tally.lengths[length]:,} {'documents' if counts.capacity else 'rows'} of its shards have "
+            f"{lengths[length]:,} {'documents' if counts.capacity else 'rows'} of its shards have "
             f"{length:,} tokens, "
             f"and its receipt says {counts.lengths[length]:,}",
         )

@@ -58,6 +58,8 @@ def verify(
             PROFILES[settings.chosen_profile],
             _vocabulary(path, found, tokenizer, findings),
             settings.pack or settings.max_length,
+            filled=settings.tail != "keep",
+            cut=settings.packing == "concat" or settings.overlength == "split",
         )
         size = sum(shard.size for shard in found.shards)
         listener.planned(size=size, units=len(found.units), shape=found.shape)

@@ -92,7 +92,10 @@ MODEL: tuple[Decorator[Any], ...] = (
     ),
     _option("template_date", "The day that the template is told.", metavar="YYYY-MM-DD", default="today"),
     _option(
-        "end_token", "A token to end the answer with where the template ends it with none.", metavar="TOKEN"
+        "end_token",
+        "A token to end the answer with where the template ends it with none, and to end each document of "
+        "text with (default: the tokenizer's EOS; '' is none).",
+        metavar="TOKEN",
     ),
     _choice("special_tokens", "Text of the corpus that looks like a special token."),
     _choice("supervise", "Which answers of a conversation count in the loss."),
@@ -106,9 +109,12 @@ MODEL: tuple[Decorator[Any], ...] = (
 )
 RESULT: tuple[Decorator[Any], ...] = (
     _choice("profile", "The columns of the shards; auto is sft, or packed-trl with --pack."),
-    _option(
-        "pack", "Pack documents into rows of so many tokens (best-fit decreasing).", type=click.IntRange(2)
+    _option("pack", "Pack documents into rows of so many tokens.", type=click.IntRange(2)),
+    _choice(
+        "packing",
+        "best-fit keeps documents whole; concat (text alone) cuts them where a row ends, and fills all.",
     ),
+    _choice("tail", "A packed row that is not full; drop, with concat alone, leaves out each unit's last."),
     _option("max_length", "The most tokens that a document may have.", type=click.IntRange(1)),
     _choice("overlength", "What happens to a longer one; split (with --pack) cuts it into documents."),
     _option("shard_size", "Bytes after which a new shard is begun.", type=Size(), default="256MiB"),

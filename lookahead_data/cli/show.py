@@ -111,6 +111,14 @@ def show_manifest(manifest: Manifest) -> None:
             f"  lengths    median {lengths['p50']:,} tokens, 99 % at most {lengths['p99']:,}, "
             f"longest {lengths['p100']:,}"
         )
+    if settings.pack:
+        padding = f", {totals['pad_tokens']:,} tokens of padding" if totals["pad_tokens"] else ""
+        dropped = totals["dropped_tokens"]
+        click.echo(
+            f"  packed     into {totals['packed_rows']:,} rows of {settings.pack:,} tokens ({settings.packing}), "
+            f"{100 * totals.get('packing_efficiency', 0):.2f} % full{padding}"
+            + (f"; {dropped:,} tokens of {totals['dropped_rows']:,} rows dropped" if dropped else "")
+        )
     for outcome, where in (("filtered", ""), ("quarantined", f"  → {manifest.folder / QUARANTINE}")):
         if totals[outcome]:
             click.echo(f"  {outcome:10} {_reasons(totals[outcome])}{where}")

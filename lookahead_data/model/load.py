@@ -19,6 +19,9 @@ class Model:
     Attributes:
         engines: the tokenizer's.
         template: the compiled chat template; None is plain concatenation.
+        end_id: the token put after each document of a text corpus, unless the document ends with it
+            already; None is no token, and no text corpus.
+        pad_id: the token that fills packed rows up; None where none is needed.
         encoding: which engine shall encode (see `choose_engine`).
         warnings: for people.
     """
@@ -27,6 +30,8 @@ class Model:
     template: ChatTemplate | None
     encoding: str = "tokenizers"
     warnings: tuple[str, ...] = ()
+    end_id: int | None = None
+    pad_id: int | None = None
 
     @property
     def tokenizer(self) -> LoadedTokenizer:
@@ -83,8 +88,15 @@ def load_model(settings: Settings, shape: str, *, size: int = 0, engines: Engine
             where=tokenizer.name,
         )
     encoding = "tokenizers" if settings.engine == "auto" and size < SMALL else settings.engine
+    pad_id = _pad_id(tokenizer) if settings.tail == "pad" else None
     if shape == "text":
-        return Model(engines, None, encoding, tuple(warnings))
+        end_id = _document_end(settings, tokenizer)
+        if end_id is not None and settings.end_token is None and _ends_turns(tokenizer, end_id):
+            warnings.append(
+                f"each document ends with the tokenizer's EOS, {tokenizer.token_of(end_id)!r}, by which its chat "
+                "template ends turns; if the model's own pre-training had another token there, name that with --end-token"
+            )
+        return Model(engines, None, encoding, tuple(warnings), end_id, pad_id)
     found = find_template(settings.chat_template, tokenizer.chat_template, tokenizer.name)
     if found is None and settings.chat_template == "auto":
         if shape in ("messages", "sharegpt"):
@@ -112,4 +124,38 @@ def load_model(settings: Settings, shape: str, *, size: int = 0, engines: Engine
             "without a chat template nothing ends the answer, since the tokenizer adds no end token; "
             "name one with --end-token to have the model learn where to stop"
         )
-    return Model(engines, template, encoding, tuple(warnings))
+    return Model(engines, template, encoding, tuple(warnings), pad_id=pad_id)
+
+
+def _document_end(settings: Settings, tokenizer: LoadedTokenizer) -> int | None:
+    """The token that ends a document of text; None where none is wanted, or the post-processor puts its own."""
+    if settings.end_token is not None:
+        return tokenizer.token_id(settings.end_token) if settings.end_token else None
+    if tokenizer.eos_id is None and not tokenizer.suffix_ids:
+        raise SettingsError(
+            "the tokenizer names no EOS token, so nothing would tell where one document ends and the next begins",
+            where=tokenizer.name,
+            remedy="Name one with --end-token, or put none with --end-token ''.",
+        )
+    return tokenizer.eos_id
+
+
+def _ends_turns(tokenizer: LoadedTokenizer, token_id: int) -> bool:
+    """Whether the tokenizer's chat template spells the token out, as those do that end turns with it."""
+    token = tokenizer.token_of(token_id)
+    return bool(token and tokenizer.chat_template and token in tokenizer.chat_template)
+
+
+def _pad_id(tokenizer: LoadedTokenizer) -> int:
+    """The tokenizer's own pad token, else its EOS."""
+    named = tokenizer.named.get("pad_token")
+    found = tokenizer.token_id(named) if named else None
+    if found is None:
+        found = tokenizer.eos_id
+    if found is None:
+        raise SettingsError(
+            "the tokenizer names neither a pad token nor EOS, so nothing is there to fill rows up with",
+            where=tokenizer.name,
+            remedy="Use --tail keep, or name a pad_token in its tokenizer_config.json.",
+        )
+    return found

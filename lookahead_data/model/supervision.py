@@ -92,10 +92,11 @@ class Supervision:
         answers = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
         for turn, message in enumerate(messages):
             text = message["content"]
+            length = len(plain(text))  # the length of a probe itself would make the shape opaque
             pieces.append(Rope.of(text, (turn, "content")))
             if turn in answers and (self._settings.supervise == "all" or turn == answers[-1]):
-                spans.append((at, at + len(text)))
-            at += len(text)
+                spans.append((at, at + length))
+            at += length
         if self._end and spans and spans[-1][1] == at:
             pieces.append(concat([self._end]))
             spans[-1] = (spans[-1][0], at + len(self._end))

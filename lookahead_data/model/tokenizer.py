@@ -19,7 +19,15 @@ from tokenizers import Encoding, Tokenizer
 
 from lookahead_data.errors import TokenizerError
 
-FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
+_GENERATION = "generation_config.json"
+
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    _GENERATION,
+)
 """The files that are read of a tokenizer's folder; only the first is needed."""
 
 _ANCHOR = "\n"
@@ -36,6 +44,8 @@ class LoadedTokenizer:
         special: the tokens that are special, longest first.
         named: `bos_token`, `eos_token` and the like, as its configuration gives them.
         chat_template: the tokenizer's own chat template (Jinja), or None.
+        eos_id: the token that ends a text, as its configuration names it, else as `generation_config.json`
+            does; None where neither does.
         prefix_ids, suffix_ids: what its post-processor puts around a text (BOS, EOS).
         sensitive: whether it treats the start of a text specially (a prepended `▁`, say), so that
             a text's pieces encoded one by one are not the text encoded whole.
@@ -48,6 +58,7 @@ class LoadedTokenizer:
     special: tuple[str, ...]
     named: dict[str, str]
     chat_template: str | None
+    eos_id: int | None
     prefix_ids: tuple[int, ...]
     suffix_ids: tuple[int, ...]
     sensitive: bool
@@ -161,6 +172,9 @@ class LoadedTokenizer:
     def token_id(self, token: str) -> int | None:
         return self._engine.token_to_id(token)
 
+    def token_of(self, token_id: int) -> str | None:
+        return self._engine.id_to_token(token_id)
+
 
 def load_tokenizer(source: str) -> LoadedTokenizer:
     """Load a tokenizer and check it.
@@ -178,6 +192,10 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
         raise TokenizerError("holds no tokenizer.json", where=source, remedy=_REMEDY)
     config = _parse(files.get("tokenizer_config.json", b"{}"), source, "tokenizer_config.json")
     tokens_map = _parse(files.get("special_tokens_map.json", b"{}"), source, "special_tokens_map.json")
+    named = _named_tokens(config, tokens_map)
+    if "eos_token" in named:
+        files.pop(_GENERATION, None)  # the result does not depend on it, and its digest should not
+    generation = _parse(files.get(_GENERATION, b"{}"), source, _GENERATION)
     try:
         engine = Tokenizer.from_str(raw.decode("utf-8"))
     except Exception as error:  # the binding raises plain Exception
@@ -205,8 +223,9 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
         name=source,
         sha256=_digest(files),
         special=tuple(special),
-        named=_named_tokens(config, tokens_map),
+        named=named,
         chat_template=_own_template(files, config, source),
+        eos_id=_eos(engine, named, generation),
         prefix_ids=prefix,
         suffix_ids=suffix,
         sensitive=sensitive,
@@ -304,6 +323,15 @@ def _named_tokens(*documents: dict[str, Any]) -> dict[str, str]:
             if isinstance(text, str):
                 named.setdefault(key, text)
     return named
+
+
+def _eos(engine: Tokenizer, named: dict[str, str], generation: dict[str, Any]) -> int | None:
+    """The id of the token that ends a text; of several that end generation the first."""
+    if "eos_token" in named:
+        return engine.token_to_id(named["eos_token"])
+    stated = generation.get("eos_token_id")
+    first = stated[0] if isinstance(stated, list) and stated else stated
+    return first if type(first) is int and engine.id_to_token(first) is not None else None
 
 
 def _own_template(files: dict[str, bytes], config: dict[str, Any], source: str) -> str | None:

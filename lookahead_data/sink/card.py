@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lookahead_data.columns import COLUMNS
 from lookahead_data.sink.manifest import NOTES, Manifest
+from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import write_text
 
 CARD = "README.md"
@@ -26,6 +28,16 @@ def card(manifest: Manifest) -> str:
     }[settings.mode]
     inputs = ", ".join(f"`{Path(entry['path']).name}`" for entry in document["inputs"][:10])
     more = len(document["inputs"]) - 10
+    packed = ""
+    if settings.pack:
+        full = 100 * totals.get("packing_efficiency", 0)
+        packed = (
+            f"\n| packed rows ({settings.packing}) | {totals['packed_rows']:,} of at most {settings.pack:,} tokens, "
+            f"{full:.2f} % full; {totals['pad_tokens']:,} tokens of padding, {totals['dropped_tokens']:,} dropped |"
+        )
+    columns = "".join(
+        f"- `{name}`: {COLUMNS[name].meaning}\n" for name in PROFILES[settings.chosen_profile].columns
+    )
     notes = "".join(f"- {count:,} rows: {NOTES.get(kind, kind)}\n" for kind, count in totals["notes"].items())
     return f"""---
 configs:
@@ -44,13 +56,15 @@ Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f"
 | rows | {totals["written"]:,} |
 | tokens | {totals["tokens"]:,} |
 | supervised tokens | {totals["supervised_tokens"]:,} |
-| rows left out | {sum(totals["filtered"].values()):,} filtered, {sum(totals["quarantined"].values()):,} quarantined |
+| rows left out | {sum(totals["filtered"].values()):,} filtered, {sum(totals["quarantined"].values()):,} quarantined |{packed}
 | preview ({settings.mode}) | {previews} |
 | tokenizer | {document["tokenizer"]["name"]} |
 | chat template | {template} |
 
 {notes}
-`data/` holds the shards, with `input_ids`, `attention_mask` and `labels` (−100: not in the loss; not
-shifted). Load them with `datasets.load_dataset(FOLDER)`, or point polars, DuckDB or `pyarrow.dataset`
-at `data/`. `manifest.json` accounts for every row; `quarantine/` has those that were left out.
+`data/` holds the shards, with these columns:
+
+{columns}
+Load them with `datasets.load_dataset(FOLDER)`, or point polars, DuckDB or `pyarrow.dataset` at `data/`.
+`manifest.json` accounts for every row; `quarantine/` has those that were left out.
 """

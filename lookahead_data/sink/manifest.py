@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lookahead_data.batches import Packing
 from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan, Unit
-from lookahead_data.rowhash import RowsHash
+from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.publish import sha256_of, write_json
 from lookahead_data.sink.shards import Shard
 
@@ -35,13 +36,16 @@ class Counts:
     Attributes:
         read, written: rows.
         filtered, quarantined: rows that were not written, by reason.
-        tokens, supervised_tokens: in the rows written.
+        tokens, supervised_tokens: in the rows written, padding not counted.
         previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
             their previews; the answer tokens that these show; those that show the whole answer.
         audited: rows encoded by `tokenizers` too, to hold a faster engine to it.
         notes: rows that are worth knowing of, by kind (see `NOTES`).
         lengths: how many of the rows written have how many tokens.
-        packed_rows, capacity: rows into which the documents were packed, and the tokens that these hold.
+        packed_rows, capacity: rows into which the documents were packed, and the tokens that these may hold.
+        pad_tokens: with which packed rows were filled up.
+        dropped_rows, dropped_tokens: packed rows that were not written since they were not full, and
+            their tokens. A document that stood in such a row as a whole is not written, but `filtered`.
         rows_hash: which rows were read, written and rejected.
     """
 
@@ -60,6 +64,9 @@ class Counts:
     lengths: Counter[int] = field(default_factory=Counter)
     packed_rows: int = 0
     capacity: int = 0
+    pad_tokens: int = 0
+    dropped_rows: int = 0
+    dropped_tokens: int = 0
     rows_hash: RowsHash = field(default_factory=RowsHash)
 
     def __iadd__(self, other: Counts) -> Counts:
@@ -71,21 +78,35 @@ class Counts:
                 setattr(self, name, mine + value)
         return self
 
-    def take_packing(self, rows: int, tokens: int, supervised_tokens: int, capacity: int) -> None:
-        """Count the rows into which the documents were packed.
+    def take_packing(self, packed: Packing, file: int) -> None:
+        """Count the rows into which all the documents were packed.
+
+        Where documents were cut, each piece has a first token that is not supervised.
 
         Args:
-            rows, tokens, supervised_tokens: of all packed rows. Where long documents were cut, each
-                piece has a first token that is not supervised.
-            capacity: tokens of a row.
+            file: the place of the documents' file among the inputs.
 
         Raises:
-            OutputError: tokens were lost or doubled.
+            OutputError: documents or tokens were lost or doubled.
         """
-        if tokens != self.tokens:
-            raise OutputError(f"packed {tokens} of {self.tokens} tokens", remedy=_FAULT)
-        self.packed_rows, self.capacity = rows, rows * capacity
-        self.supervised_tokens = supervised_tokens
+        for name, now, then in (
+            ("documents", packed.documents, self.written),
+            ("tokens", packed.tokens + packed.dropped_tokens, self.tokens),
+        ):
+            if now != then:
+                raise OutputError(f"packed {now} of {then} {name}", remedy=_FAULT)
+        if packed.balance:
+            raise OutputError("packed as many tokens as there were, but not the same ones", remedy=_FAULT)
+        self.packed_rows, self.capacity = packed.rows, packed.rows * packed.capacity
+        self.tokens, self.supervised_tokens = packed.tokens, packed.supervised_tokens
+        self.pad_tokens = packed.pad_tokens
+        self.dropped_rows, self.dropped_tokens = packed.dropped_rows, packed.dropped_tokens
+        self.notes += Counter(row_not_learned=packed.rows_not_learned)
+        moved = hash_rows([reject.row for reject in packed.left_out], file)
+        self.rows_hash += RowsHash(written=-moved, rejected=moved)
+        self.written -= len(packed.left_out)
+        self.filtered.update(reject.reason for reject in packed.left_out)
+        self.lengths -= Counter(packed.left_out.values())
 
     def check(self, where: str) -> None:
         """Raise `OutputError` if a row is not accounted for."""
@@ -165,6 +186,7 @@ NOTES: dict[str, str] = {
     "reasoning_left_out": "the template leaves out the reasoning of a message",
     "truncated": "cut to the maximum length",
     "split": "cut into documents of at most the maximum length, each packed by itself",
+    "row_not_learned": "packed rows of nothing but pieces of one token, of which no token counts in the loss",
 }
 """What `Counts.notes` counts."""
 

@@ -47,7 +47,7 @@ class Shard:
 
     Attributes:
         path: inside the output folder, `/` between folders.
-        rows, tokens, size: of the file; the size is in bytes.
+        rows, tokens, size: of the file; padding is counted among the tokens, and the size is in bytes.
         sha256: of the file's bytes.
     """
 

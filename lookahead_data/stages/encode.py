@@ -82,13 +82,20 @@ class Encode:
     name = "encode"
 
     def __init__(
-        self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine, *, framed: bool
+        self,
+        settings: Settings,
+        tokenizer: LoadedTokenizer,
+        engine: Engine,
+        *,
+        framed: bool,
+        end_id: int | None = None,
     ) -> None:
         """
         Args:
             engine: what encodes.
             framed: put the post-processor's own tokens (BOS, EOS) around each row, as is right for
                 plain concatenation; a chat template writes them itself.
+            end_id: put behind each row too, unless the post-processor or the row has it there already.
         """
         shown, previewed = (("shown",), ("previewed",)) if settings.tells_previewed else ((), ())
         self.needs = ("row", "segments", *shown)
@@ -97,7 +104,11 @@ class Encode:
         self._engine = engine
         self._truth = TokenizersEngine(tokenizer)
         self._prefix = np.array(tokenizer.prefix_ids if framed else (), np.int32)
-        self._suffix = np.array(tokenizer.suffix_ids if framed else (), np.int32)
+        suffix = tokenizer.suffix_ids if framed else ()
+        if end_id is not None and end_id not in suffix:
+            suffix = (*suffix, end_id)
+        self._suffix = np.array(suffix, np.int32)
+        self._end = end_id
         self._real = settings.mode == "real"
         self._count = settings.preview_tokens
 
@@ -215,22 +226,24 @@ class Encode:
         ids, flags, offsets = encoded
         before, behind = len(self._prefix), len(self._suffix)
         rows = len(offsets) - 1
-        bounds = offsets + np.arange(rows + 1) * (before + behind)
-        places = np.arange(len(ids)) + np.repeat(
-            np.arange(rows) * (before + behind) + before, np.diff(offsets)
-        )
-        framed = np.zeros(bounds[-1], np.int32)
-        framed[places] = ids
+        filled = np.diff(offsets) > 0
+        ended = np.zeros(rows, bool)
+        if behind == 1 and self._end is not None:
+            ended[filled] = ids[offsets[1:][filled] - 1] == self._end
+        bounds = offsets + np.concatenate([[0], np.cumsum(before + np.where(ended, 0, behind))])
         heads = bounds[:-1, None] + np.arange(before)
-        tails = bounds[1:, None] - behind + np.arange(behind)
+        tails = bounds[1:][~ended, None] - behind + np.arange(behind)
+        own = np.ones(bounds[-1], bool)
+        own[heads] = own[tails] = False
+        framed = np.zeros(bounds[-1], np.int32)
+        framed[own] = ids
         framed[heads], framed[tails] = self._prefix, self._suffix
         wider = {name: np.zeros(bounds[-1], bool) for name in flags}
         for name, values in flags.items():
-            wider[name][places] = values
-        filled = np.diff(offsets) > 0
+            wider[name][own] = values
         last = np.zeros(rows, bool)
         last[filled] = flags["supervised"][offsets[1:][filled] - 1]
-        wider["supervised"][tails] = last[:, None]
+        wider["supervised"][tails] = last[~ended, None]
         return Encoded(framed, wider, bounds)
 
     def _encode_rows(self, batch: pa.RecordBatch) -> Encoded:

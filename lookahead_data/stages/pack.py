@@ -4,25 +4,32 @@ Best-fit decreasing: the longest document first, each into the fullest row that 
 it (Johnson, 1973; for language models Ding et al., arXiv 2404.10830). It runs over a window of
 documents inside a unit, and the window ends by the count of tokens alone, so that the result does
 not depend on batches or workers.
+
+Concatenation: the documents of a unit one after the other, cut every so many tokens.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from lookahead_data.arrays import Ints, lists_of, offsets_of
+from lookahead_data.batches import Packing, Reject
 from lookahead_data.columns import IGNORED, schema
+from lookahead_data.config import Settings
 
 WINDOW = 256
 """Rows' worth of tokens that are packed together. More of them are hardly packed better."""
 
 PACKED = ("input_ids", "labels", "document_lengths")
+
+Tokens = npt.NDArray[np.int32]
 
 
 def best_fit(lengths: Ints, capacity: int) -> list[Ints]:
@@ -68,41 +75,93 @@ def best_fit(lengths: Ints, capacity: int) -> list[Ints]:
     return [np.concatenate(parts) for parts in rows]
 
 
-@dataclass
-class Packing:
-    """What became of the documents.
-
-    Attributes:
-        documents, rows: how many went in and came out.
-        tokens, supervised_tokens: of them all.
-    """
-
-    documents: int = 0
-    rows: int = 0
-    tokens: int = 0
-    supervised_tokens: int = 0
-
-
-class Packer:
+class Packer(ABC):
     """Packs the rows of one unit as they come.
 
-    A document longer than a row is cut into pieces, each a document of its own: what is not to be
-    cut has to be dropped or truncated before (`stages.fit`).
+    A document that is cut, for being longer than it may be or where a row ends, goes on as a document
+    of its own. The first token of every document of a row is context: nothing before it in its own
+    document predicts it.
+
+    Attributes:
+        capacity: tokens of a row.
+        account: what became of the documents so far; it is complete when `flush` was run through.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, limit: int | None = None, pad_id: int | None = None) -> None:
         """
         Args:
-            capacity: tokens of a row.
+            limit: the most tokens of a document; a longer one is cut into pieces. What is not to be cut
+                has to be dropped or truncated before (`stages.fit`).
+            pad_id: fills up rows that are not full, as a last document that is not learned. None leaves
+                them shorter.
         """
-        self.account = Packing()
         self.capacity = capacity
+        self.account = Packing(capacity)
+        self._limit = limit
+        self._pad_id = pad_id
+
+    def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """Take documents (with `row`, `offset`, `input_ids` and `labels`), and give the rows that are done,
+        with the columns `PACKED`."""
+        if batch.num_rows:
+            self.account.documents += batch.num_rows
+            self.account.balance += int(batch.column("input_ids").flatten().to_numpy().sum(dtype=np.int64))
+            yield from self._add(batch)
+
+    @abstractmethod
+    def _add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]: ...
+
+    @abstractmethod
+    def flush(self) -> Iterator[pa.RecordBatch]:
+        """The rows of what is left."""
+
+    def _rows(self, ids: Tokens, labels: Tokens, starts: Ints, of_rows: Ints) -> pa.RecordBatch:
+        """Rows of documents that stand in order, and their account.
+
+        Args:
+            ids, labels: of all documents, shape (tokens,). The labels are written to.
+            starts: where each document starts, and the end: shape (documents + 1,).
+            of_rows: which documents are the first of each row, and their number: shape (rows + 1,).
+        """
+        labels[starts[:-1]] = IGNORED
+        learned = labels != IGNORED
+        bounds = starts[of_rows]
+        account = self.account
+        account.rows += len(of_rows) - 1
+        account.tokens += len(ids)
+        account.balance -= int(ids.sum(dtype=np.int64))
+        account.supervised_tokens += int(np.count_nonzero(learned))
+        account.rows_not_learned += int(np.count_nonzero(~np.logical_or.reduceat(learned, bounds[:-1])))
+        lengths = np.diff(starts)
+        missing = self.capacity - np.diff(bounds)
+        if self._pad_id is not None and missing.any():
+            account.pad_tokens += int(missing.sum())
+            filled = np.arange(self.capacity) < (self.capacity - missing)[:, None]
+            ids, labels = _spread(ids, filled, self._pad_id), _spread(labels, filled, IGNORED)
+            bounds = np.arange(len(of_rows)) * self.capacity
+            short = missing > 0
+            lengths = np.insert(lengths, of_rows[1:][short], missing[short])
+            of_rows = of_rows + np.concatenate([[0], np.cumsum(short)])
+        return pa.RecordBatch.from_arrays(
+            [
+                lists_of(bounds, pa.array(ids)),
+                lists_of(bounds, pa.array(labels)),
+                lists_of(of_rows, pa.array(lengths, pa.int32())),
+            ],
+            schema=schema(PACKED),
+        )
+
+
+class BestFit(Packer):
+    """Packs documents whole, by best-fit decreasing over a window of them."""
+
+    def __init__(self, capacity: int, *, limit: int | None = None, pad_id: int | None = None) -> None:
+        super().__init__(capacity, limit=min(limit or capacity, capacity), pad_id=pad_id)
         self._waiting: list[pa.RecordBatch] = []
         self._tokens = 0
 
-    def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Take documents (with `input_ids` and `labels`), and give rows of windows that are full."""
-        documents = _cut(batch.select(["input_ids", "labels"]), self.capacity)
+    def _add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        documents = _cut(batch.select(["input_ids", "labels"]), self._limit)
         ends = np.cumsum(documents.column("input_ids").value_lengths().to_numpy(zero_copy_only=False))
         start = 0
         while start < len(ends):
@@ -119,45 +178,124 @@ class Packer:
             start = stop
 
     def flush(self) -> Iterator[pa.RecordBatch]:
-        """The rows of what is left."""
         waiting, self._waiting, self._tokens = self._waiting, [], 0
         if waiting:
             yield self._packed(pa.Table.from_batches(waiting).combine_chunks().to_batches()[0])
 
     def _packed(self, documents: pa.RecordBatch) -> pa.RecordBatch:
-        ids = documents.column("input_ids")
-        lengths = ids.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+        lengths = (
+            documents.column("input_ids").value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+        )
         rows = best_fit(lengths, self.capacity)
-        order = np.concatenate(rows)
-        counts = np.array([len(row) for row in rows], np.int64)
-        of_rows = np.concatenate([[0], np.cumsum(counts)])
-        documents = documents.take(pa.array(order))
-        starts = offsets_of(documents.column("input_ids"))
-        labels = documents.column("labels").flatten().to_numpy().copy()
-        # Nothing before it in its own document predicts a first token.
-        labels[starts[:-1]] = IGNORED
-        self.account.documents += len(lengths)
-        self.account.rows += len(rows)
-        self.account.tokens += int(starts[-1])
-        self.account.supervised_tokens += int(np.count_nonzero(labels != IGNORED))
-        return pa.RecordBatch.from_arrays(
-            [
-                lists_of(starts[of_rows], documents.column("input_ids").flatten()),
-                lists_of(starts[of_rows], pa.array(labels)),
-                lists_of(of_rows, pa.array(lengths[order], pa.int32())),
-            ],
-            schema=schema(PACKED),
+        order = pa.array(np.concatenate(rows))
+        ids, labels = (documents.column(name).take(order) for name in ("input_ids", "labels"))
+        of_rows = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        return self._rows(
+            ids.flatten().to_numpy(), labels.flatten().to_numpy().copy(), offsets_of(ids), of_rows
         )
 
 
-def _cut(documents: pa.RecordBatch, capacity: int) -> pa.RecordBatch:
-    """The documents, those longer than the capacity in pieces."""
-    starts = offsets_of(documents.column("input_ids"))
-    pieces = np.maximum(-(-np.diff(starts) // capacity), 0)
+class Concat(Packer):
+    """Puts documents one after the other and cuts them wherever a row is full."""
+
+    def __init__(
+        self, capacity: int, *, limit: int | None = None, pad_id: int | None = None, drop: bool = False
+    ) -> None:
+        """
+        Args:
+            drop: leave out the last row if it is not full.
+        """
+        super().__init__(capacity, limit=limit, pad_id=pad_id)
+        self._drop = drop
+        # The tokens of the row that is not full yet, and where in it documents start.
+        self._ids = self._labels = np.zeros(0, np.int32)
+        self._starts = np.zeros(0, np.int64)
+        # The documents of which no token is in a row that is full; of those that were cut as one.
+        self._begun: list[Reject] = []
+        self._lengths: list[int] = []
+
+    def _add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        column = batch.column("input_ids")
+        before = len(self._ids)
+        ids = np.concatenate([self._ids, column.flatten().to_numpy()])
+        labels = np.concatenate([self._labels, batch.column("labels").flatten().to_numpy()])
+        whole = offsets_of(column) + before
+        starts = np.concatenate([self._starts, _pieces(whole, self._limit)[:-1]])
+        full = len(ids) // self.capacity * self.capacity
+        if self._drop:
+            self._note_begun(batch, whole, full)
+        self._ids, self._labels = ids[full:], labels[full:]
+        self._starts = np.union1d([0], starts[starts >= full] - full)  # 0: the rest of a document is one
+        if full:
+            borders = np.arange(0, full + 1, self.capacity)
+            bounds = np.union1d(starts[starts < full], borders)
+            yield self._rows(ids[:full], labels[:full], bounds, np.searchsorted(bounds, borders))
+
+    def flush(self) -> Iterator[pa.RecordBatch]:
+        ids, labels, starts = self._ids, self._labels, self._starts
+        self._ids = self._labels = ids[:0]
+        if not len(ids):
+            return
+        if self._drop:
+            self.account.dropped_rows += 1
+            self.account.dropped_tokens += len(ids)
+            self.account.balance -= int(ids.sum(dtype=np.int64))
+            self.account.left_out = dict(zip(self._begun, self._lengths, strict=True))
+            return
+        yield self._rows(ids, labels, np.append(starts, len(ids)), np.array([0, len(starts)]))
+
+    def _note_begun(self, batch: pa.RecordBatch, whole: Ints, full: int) -> None:
+        """Remember the documents that begin behind the last full row."""
+        if full:
+            self._begun, self._lengths = [], []
+        first = int(np.searchsorted(whole[:-1], full))
+        message = "all its tokens are in the last row of the unit, which is not full"
+        places = batch.select(["row", "offset"]).slice(first).to_pylist()
+        self._begun += [
+            Reject(place["row"], place["offset"], "tail", message, outcome="filtered") for place in places
+        ]
+        self._lengths += np.diff(whole[first:]).tolist()
+
+
+def packer_for(settings: Settings, pad_id: int | None) -> Packer | None:
+    """What packs the rows of a unit as the settings say; None packs nothing.
+
+    Args:
+        pad_id: of the model; None fills nothing up.
+    """
+    if settings.pack is None:
+        return None
+    limit = settings.document_limit if settings.overlength == "split" else None
+    if settings.packing == "concat":
+        return Concat(settings.pack, limit=limit, pad_id=pad_id, drop=settings.tail == "drop")
+    return BestFit(settings.pack, limit=limit, pad_id=pad_id)
+
+
+def _spread(values: Tokens, filled: npt.NDArray[np.bool_], filler: int) -> Tokens:
+    """The values where `filled` is true, in order, and the filler elsewhere: shape (rows * capacity,)."""
+    spread = np.full(filled.shape, filler, np.int32)
+    spread[filled] = values
+    return spread.ravel()
+
+
+def _pieces(starts: Ints, limit: int | None) -> Ints:
+    """The bounds of documents, given theirs, when those of more than `limit` tokens are cut: each piece
+    but the last of a document has so many."""
+    if limit is None:
+        return starts
+    pieces = -(-np.diff(starts) // limit)
     if not len(pieces) or pieces.max() <= 1:
-        return documents
+        return starts
     first = np.concatenate([[0], np.cumsum(pieces)])
     places = np.arange(first[-1]) - np.repeat(first[:-1], pieces)
-    bounds = np.append(np.repeat(starts[:-1], pieces) + places * capacity, starts[-1])
+    return np.append(np.repeat(starts[:-1], pieces) + places * limit, starts[-1])
+
+
+def _cut(documents: pa.RecordBatch, limit: int | None) -> pa.RecordBatch:
+    """The documents, those longer than the limit in pieces."""
+    starts = offsets_of(documents.column("input_ids"))
+    bounds = _pieces(starts, limit)
+    if bounds is starts:
+        return documents
     columns = [lists_of(bounds, documents.column(name).flatten()) for name in documents.schema.names]
     return pa.RecordBatch.from_arrays(columns, names=documents.schema.names)
