@@ -5,7 +5,7 @@
     manifest = la.convert("train.jsonl", "out", tokenizer="Qwen/Qwen3-0.6B", mode="real")
 
 `convert` writes training-ready Parquet, `preview` only the changed text, `inspect` shows rows, `verify`
-reads back a finished folder. The names below are the public interface; each is loaded when it is first
+reads back a finished folder, `check_for` gives the settings to train on it. The names below are the public interface; each is loaded when it is first
 used, so that importing the package is quick.
 """
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lookahead_data.listener import Listener
     from lookahead_data.rewrite.report import PreviewReport
     from lookahead_data.sink.manifest import Manifest
+    from lookahead_data.trainers.check import TrainerCheck, check_for
 
 _HOMES = {
     "convert": "api",
@@ -44,6 +45,8 @@ _HOMES = {
     "verify": "check.verify",
     "Verification": "check.report",
     "Problem": "check.report",
+    "check_for": "trainers.check",
+    "TrainerCheck": "trainers.check",
     "Settings": "config",
     "load_config": "config",
     "Manifest": "sink.manifest",
@@ -63,12 +66,14 @@ __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
     "preview",
     "inspect",
     "verify",
+    "check_for",
     "Settings",
     "load_config",
     "Manifest",
     "Previewed",
     "PreviewReport",
     "Verification",
+    "TrainerCheck",
     "Problem",
     "Listener",
     "LookaheadError",

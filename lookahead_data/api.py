@@ -24,6 +24,7 @@ from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_unnamed, held, sweep
+from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.manifest import QUARANTINE, Manifest, Receipt, load_receipt
 from lookahead_data.sink.publish import sweep_beside, write_text
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
@@ -46,7 +47,7 @@ def convert(
     listener: Listener | None = None,
     **changes: Any,
 ) -> Manifest:
-    """Convert a corpus to a folder of training-ready Parquet shards.
+    """Convert a corpus to a folder of training-ready shards.
 
     Args:
         inputs: paths (files, folders, glob patterns), a list of dicts, an Arrow table or a Polars
@@ -121,6 +122,7 @@ def _convert_units(
     seconds = time.monotonic() - started
     manifest = Manifest.build(folder, plan, ordered, {"seconds": round(seconds, 3)})
     write_card(manifest)
+    write_dataset_files(manifest)
     manifest.save()
     listener.finished()
     return manifest

@@ -36,7 +36,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "packing": ("best-fit", "concat"),
     "tail": ("keep", "drop", "pad"),
     "overlength": ("drop", "truncate", "split", "error"),
-    "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron"),
+    "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron", "llama-factory"),
 }
 """The values that a setting may take."""
 
@@ -92,7 +92,7 @@ class Settings:
             or `auto`, the faster one that can be used.
 
     Result
-        profile: the columns of the shards (see `sink.profiles`); `auto` is `sft`, or `packed-trl`
+        profile: the columns and the format of the shards (see `sink.profiles`); `auto` is `sft`, or `packed-trl`
             where rows are packed.
         pack: tokens of a packed row, into which several documents are put; None packs nothing.
         packing: `best-fit` puts whole documents where they fit best; `concat` puts those of a unit one
@@ -182,9 +182,9 @@ class Settings:
                         remedy="Say how many tokens a row takes with --pack, 4096 say.",
                     )
             return
-        if self.profile == "sft":
+        if self.profile in ("sft", "llama-factory"):
             raise SettingsError(
-                "the profile sft cannot tell the documents of a packed row apart",
+                f"the profile {self.profile} cannot tell the documents of a packed row apart",
                 remedy="Use packed-trl, packed-hf or packed-megatron with --pack.",
             )
         if self.pack < 2:

@@ -105,7 +105,7 @@ def test_every_document_comes_out_once_whatever_the_batches(
     assert sorted(unpacked(rows)) == sorted(pieces)
 
 
-@pytest.mark.parametrize("profile", [name for name in PROFILES if name != "sft"])
+@pytest.mark.parametrize("profile", [name for name in PROFILES if PROFILES[name].packed])
 def test_a_packed_folder_holds_the_rows_of_an_unpacked_one(profile: str, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", PAIRS * 40)
     options: dict[str, Any] = {"tokenizer": "builtin", "unit_size": 3000}

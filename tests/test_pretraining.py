@@ -335,7 +335,7 @@ def test_texts_are_rendered_together_as_one_by_one(
         "previews": [[]] * len(texts),
     }
     batch = pa.RecordBatch.from_pydict(columns, schema=schema(columns))
-    singly = [row for row, _ in render._render_rows(batch, np.arange(len(texts)), Sieve(batch))]
+    singly = [row["segments"] for row in render._render_rows(batch, np.arange(len(texts)), Sieve(batch))]
     assert render(batch).batch.column("segments").to_pylist() == singly
 
 

@@ -27,6 +27,7 @@ from lookahead_data.errors import InputError, OutputError, SettingsError, Tokeni
 from lookahead_data.plan import InputFile, Unit, fingerprint_of
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink import shards as shards_module
+from lookahead_data.sink.formats import WRITER
 from lookahead_data.sink.manifest import Counts, Receipt, account
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
@@ -89,7 +90,7 @@ def forge(folder: Path, change: Callable[[list[Row]], object], *, recount: bool 
     rows = pq.read_table(target).to_pylist()
     change(rows)
     table = pa.Table.from_pylist(rows, PROFILES["sft"].schema)
-    pq.write_table(table, target, row_group_size=8, **shards_module.WRITER)
+    pq.write_table(table, target, row_group_size=8, **WRITER)
     new = replace(shard, size=target.stat().st_size, sha256=sha256_of(target))
     if recount:
         new = replace(new, rows=len(rows), tokens=sum(len(row["input_ids"]) for row in rows))

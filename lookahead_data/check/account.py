@@ -21,6 +21,7 @@ from lookahead_data.sink.manifest import (
     account,
     receipt_path,
 )
+from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.shards import Shard
 from lookahead_data.source.conversations import Shape
 
@@ -45,7 +46,7 @@ class Account:
     """What a folder says of itself.
 
     Attributes:
-        plan: the plan's document.
+        plan, manifest: the documents.
         settings, units: of the job.
         shape: of the corpus, in words.
         tokenizer: the SHA-256 of the one that the rows were made with.
@@ -54,6 +55,7 @@ class Account:
     """
 
     plan: Mapping[str, Any]
+    manifest: Mapping[str, Any]
     settings: Settings
     units: tuple[Unit, ...]
     shape: str
@@ -102,14 +104,15 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
     except BROKEN as error:
         findings.add(MANIFEST, f"its shards: {words(error)}")
         return None
+    ending = PROFILES[settings.chosen_profile].format
     receipts = {
         unit.index: receipt
         for unit in units
-        if (receipt := _receipt(folder, unit, fingerprint, findings)) is not None
+        if (receipt := _receipt(folder, unit, fingerprint, ending, findings)) is not None
     }
     if len(receipts) == len(units):
         _compare(document, plan, fingerprint, list(receipts.values()), findings)
-    return Account(plan, settings, units, shape, tokenizer, receipts, shards)
+    return Account(plan, document, settings, units, shape, tokenizer, receipts, shards)
 
 
 def _compare(
@@ -147,7 +150,7 @@ def _shard(document: Mapping[str, Any]) -> Shard:
     return shard
 
 
-def _receipt(folder: Path, unit: Unit, fingerprint: str, findings: Findings) -> Receipt | None:
+def _receipt(folder: Path, unit: Unit, fingerprint: str, ending: str, findings: Findings) -> Receipt | None:
     path = receipt_path(folder, unit)
     where = path.relative_to(folder).as_posix()
     try:
@@ -167,7 +170,7 @@ def _receipt(folder: Path, unit: Unit, fingerprint: str, findings: Findings) -> 
     if (receipt.unit, receipt.fingerprint) != (unit.index, fingerprint):
         findings.add(where, "belongs to another job, or to another unit")
         return None
-    names = [f"data/train-{unit.index:05d}-{at:05d}.parquet" for at in range(len(receipt.shards))]
+    names = [f"data/train-{unit.index:05d}-{at:05d}.{ending}" for at in range(len(receipt.shards))]
     if [shard.path for shard in receipt.shards] != names:
         findings.add(where, f"names the shards {short([shard.path for shard in receipt.shards])}")
         return None

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lookahead_data.arrays import whole_array
 from lookahead_data.check.account import Account
@@ -20,6 +19,7 @@ from lookahead_data.pipeline import Converted, converted_batches
 from lookahead_data.plan import Plan, Unit
 from lookahead_data.planning import plan_job
 from lookahead_data.sink.folder import differences, short
+from lookahead_data.sink.formats import open_shard
 from lookahead_data.sink.manifest import PLAN, Counts, Receipt
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.shards import Shard
@@ -234,6 +234,6 @@ class _Stored:
 
     def _read(self, folder: Path) -> Iterator[pa.Table]:
         for shard in self._shards:
-            with pq.ParquetFile(folder / shard.path, page_checksum_verification=True) as parquet:
-                for at in range(parquet.num_row_groups):
-                    yield parquet.read_row_group(at, columns=self._columns)
+            with open_shard(folder / shard.path) as reader:
+                for at in range(len(reader.group_rows)):
+                    yield reader.group(at, self._columns)

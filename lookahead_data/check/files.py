@@ -11,28 +11,48 @@ from lookahead_data.check.account import BROKEN, Account, words
 from lookahead_data.check.report import Findings
 from lookahead_data.plan import Unit
 from lookahead_data.rowhash import hash_rows
-from lookahead_data.sink.card import CARD
-from lookahead_data.sink.manifest import QUARANTINE, RECEIPTS, Counts, receipt_path
+from lookahead_data.sink.card import CARD, pattern
+from lookahead_data.sink.formats import ARROW
+from lookahead_data.sink.load_from_disk import dataset_files
+from lookahead_data.sink.manifest import MANIFEST, QUARANTINE, RECEIPTS, Counts, receipt_path
+from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
 
 
 def check_files(folder: Path, found: Account, findings: Findings) -> None:
     """Whether only files that the accounts name stand among the shards, the receipts and the rejects."""
-    _strays(folder, "data/*", {shard.path for shard in found.shards}, findings)
+    _refuse_strays(folder, "data/*", {shard.path for shard in found.shards}, findings)
     receipts = {_name(receipt_path(folder, unit), folder) for unit in found.units}
-    _strays(folder, f"{RECEIPTS}/unit-*.json", receipts, findings)
+    _refuse_strays(folder, f"{RECEIPTS}/unit-*.json", receipts, findings)
     rejects = {
         _name(_quarantine(folder, unit), folder)
         for unit in found.units
         if unit.index not in found.receipts or _stated(found.receipts[unit.index].counts)
     }
-    _strays(folder, f"{QUARANTINE}/unit-*.jsonl", rejects, findings)
+    _refuse_strays(folder, f"{QUARANTINE}/unit-*.jsonl", rejects, findings)
+    profile = PROFILES[found.settings.chosen_profile]
+    if profile.format == ARROW:
+        _check_dataset_files(folder, found, findings)
     try:
         card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
     except OSError:
         card = ""
-    if "path: data/*.parquet" not in card:
+    if f"path: {pattern(profile)}\n" not in card:
         findings.warn(f"{CARD} does not tell datasets.load_dataset where the shards are")
+
+
+def _check_dataset_files(folder: Path, found: Account, findings: Findings) -> None:
+    """Whether `datasets.load_from_disk` will find all shards of the folder, in order, and no others."""
+    for name, due in dataset_files(found.manifest).items():
+        try:
+            there = json.loads((folder / name).read_text(encoding="utf-8"))
+            wrong = None if there == due else f"is not what {MANIFEST} makes of it"
+        except (OSError, ValueError) as error:
+            wrong = words(error)
+        if wrong:
+            findings.add(
+                name, wrong, remedy="Do the convert command again with --overwrite: it mends this file."
+            )
 
 
 def check_quarantine(folder: Path, found: Account, findings: Findings) -> int:
@@ -100,9 +120,14 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _strays(folder: Path, pattern: str, named: Set[str], findings: Findings) -> None:
+def strays(folder: Path, pattern: str, named: Set[str]) -> Iterator[str]:
     """Files that nothing accounts for, hidden ones too, since not every reader passes over them."""
     for path in sorted(folder.glob(pattern)):
         name = _name(path, folder)
         if name not in named:
-            findings.add(name, "is not of this job: nothing in it names this file", remedy="Move it away.")
+            yield name
+
+
+def _refuse_strays(folder: Path, pattern: str, named: Set[str], findings: Findings) -> None:
+    for name in strays(folder, pattern, named):
+        findings.add(name, "is not of this job: nothing in it names this file", remedy="Move it away.")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from lookahead_data.batches import Reject
 from lookahead_data.columns import IGNORED
 from lookahead_data.config import Settings
@@ -18,6 +16,7 @@ from lookahead_data.model.load import load_model
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.pipeline import build_stages, run_stages
 from lookahead_data.planning import recognize
+from lookahead_data.sink.formats import open_shard
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
 from lookahead_data.sink.profiles import documents_of
 from lookahead_data.source import readers
@@ -121,11 +120,13 @@ def _written(folder: Path, rows: int, start: int, tokenizer: str | None) -> Iter
             remedy="Name the right one with --tokenizer.",
         )
     for shard in manifest.shards:
-        with pq.ParquetFile(shard) as parquet:
-            if start >= parquet.metadata.num_rows:
-                start -= parquet.metadata.num_rows
+        with open_shard(shard) as reader:
+            total = sum(reader.group_rows)
+            if start >= total:
+                start -= total
                 continue
-            batches = parquet.iter_batches(256)
+            groups = map(reader.group, range(len(reader.group_rows)))
+            batches = itertools.chain.from_iterable(group.to_batches(256) for group in groups)
             entries = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
             wanted = itertools.islice(enumerate(entries), start, start + rows)
             for at, entry in wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,6 +85,12 @@ class Flaws:
             at = int(places[0])
             self.first.setdefault(kind, (start + at, tell(at)))
             self.rows[kind] += len(places)
+
+    def told(self) -> Iterator[tuple[int, str]]:
+        """For each kind of flaw its first row, and what is wrong there."""
+        for kind, (row, what) in self.first.items():
+            more = self.rows[kind] - 1
+            yield row, what + (f" (so in {more:,} more rows of this shard)" if more else "")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lookahead_data.check.account import Account
 from lookahead_data.check.report import Findings
 from lookahead_data.check.rows import Flaws, Rules, Tally, check_rows
 from lookahead_data.listener import Listener
+from lookahead_data.sink.formats import ShardReader, open_shard
 from lookahead_data.sink.manifest import MANIFEST, Receipt
 from lookahead_data.sink.publish import sha256_of
 from lookahead_data.sink.shards import Shard
@@ -42,15 +42,15 @@ def check_shard(
         if size != shard.size:
             findings.add(shard.path, f"is {size:,} bytes long, and {MANIFEST} says {shard.size:,}")
             return None
-        # What is no longer as it was published is not read: damaged Parquet may be anything.
+        # What is no longer as it was published is not read: a damaged file may be anything.
         if (digest := sha256_of(path)) != shard.sha256:
             findings.add(
                 shard.path,
                 f"was changed or damaged: its SHA-256 is {digest}, and {MANIFEST} says {shard.sha256}",
             )
             return None
-        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-            return _read(parquet, shard, rules, findings, listener)
+        with open_shard(path) as reader:
+            return _read(reader, shard, rules, findings, listener)
     except FileNotFoundError:
         findings.add(shard.path, "is missing")
     except (OSError, pa.ArrowException) as error:
@@ -59,24 +59,23 @@ def check_shard(
 
 
 def _read(
-    parquet: pq.ParquetFile, shard: Shard, rules: Rules, findings: Findings, listener: Listener
+    reader: ShardReader, shard: Shard, rules: Rules, findings: Findings, listener: Listener
 ) -> Tally | None:
     wanted = rules.profile.schema
-    if not parquet.schema_arrow.equals(wanted):
-        there = ", ".join(f"{field.name}: {field.type}" for field in parquet.schema_arrow)
+    if not reader.schema.equals(wanted):
+        there = ", ".join(f"{field.name}: {field.type}" for field in reader.schema)
         due = ", ".join(f"{field.name}: {field.type}" for field in wanted)
         findings.add(shard.path, f"has the columns ({there}), not ({due})")
         return None
     flaws = Flaws()
     tally = Tally()
-    for at in range(parquet.num_row_groups):
-        group = parquet.read_row_group(at)
-        part = check_rows(group, rules, tally.rows, flaws)
+    groups = len(reader.group_rows)
+    for at in range(groups):
+        part = check_rows(reader.group(at), rules, tally.rows, flaws)
         tally += part
-        listener.advanced(part.rows, part.tokens, shard.size // parquet.num_row_groups)
-    for kind, (row, what) in flaws.first.items():
-        more = flaws.rows[kind] - 1
-        findings.add(shard.path, what + (f" (so in {more:,} more rows of this shard)" if more else ""), row)
+        listener.advanced(part.rows, part.tokens, shard.size // groups)
+    for row, what in flaws.told():
+        findings.add(shard.path, what, row)
     for name, read, stated in (("rows", tally.rows, shard.rows), ("tokens", tally.tokens, shard.tokens)):
         if read != stated:
             findings.add(shard.path, f"holds {read:,} {name}, and {MANIFEST} says {stated:,}")

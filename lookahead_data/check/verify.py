@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lookahead_data.check.account import Account, read_account
+from lookahead_data.check.account import read_account
 from lookahead_data.check.again import compare_again
 from lookahead_data.check.files import check_files, check_quarantine
 from lookahead_data.check.report import Findings, Verification
 from lookahead_data.check.rows import Rules, Tally
 from lookahead_data.check.shards import check_shards
-from lookahead_data.errors import OutputError, SettingsError, TokenizerError
+from lookahead_data.check.vocabulary import id_limit
+from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.listener import Listener
-from lookahead_data.model.tokenizer import load_tokenizer
 from lookahead_data.sink.profiles import PROFILES
 
 
@@ -56,7 +56,7 @@ def verify(
         settings = found.settings
         rules = Rules(
             PROFILES[settings.chosen_profile],
-            _vocabulary(path, found, tokenizer, findings),
+            id_limit(path, found, tokenizer, findings),
             settings.pack or settings.max_length,
             filled=settings.tail != "keep",
             cut=settings.packing == "concat" or settings.overlength == "split",
@@ -82,22 +82,3 @@ def verify(
         rejects=rejects,
         compared=compared,
     )
-
-
-def _vocabulary(folder: Path, found: Account, tokenizer: str | None, findings: Findings) -> int | None:
-    """The number that all ids are less than, or None if the tokenizer is not at hand."""
-    name = tokenizer or str(found.settings.tokenizer)
-    try:
-        loaded = load_tokenizer(name)
-    except TokenizerError as error:
-        if tokenizer:
-            raise
-        problem = f"the tokenizer {name} cannot be loaded ({error.problem})"
-    else:
-        if loaded.sha256 == found.tokenizer:
-            return loaded.id_limit
-        problem = f"the tokenizer {name} is not the one that these rows were made with"
-        if tokenizer:
-            raise OutputError(problem, where=str(folder), remedy="Name the right one.")
-    findings.warn(f"the ids were not held against the vocabulary: {problem}; name it with --tokenizer")
-    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import click
 
 from lookahead_data._version import __version__
+from lookahead_data.cli.check import check
 from lookahead_data.cli.convert import convert
 from lookahead_data.cli.demo import demo
 from lookahead_data.cli.inspect import inspect
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, preview, inspect, verify, demo):
+for _command in (convert, preview, inspect, verify, check, demo):
     main.add_command(_command)

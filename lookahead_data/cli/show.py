@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ from lookahead_data.listener import Listener
 
 if TYPE_CHECKING:
     from lookahead_data.check.inspect import SeenRow
-    from lookahead_data.check.report import Verification
+    from lookahead_data.check.report import Problem, Verification
     from lookahead_data.rewrite.report import PreviewReport
     from lookahead_data.sink.manifest import Manifest
+    from lookahead_data.trainers.check import TrainerCheck
 
 STYLES = {"context": "", "preview": "bold yellow", "supervised": "green"}
 MARKS = {"context": ("", ""), "preview": ("«", "»"), "supervised": ("[[", "]]")}
@@ -149,16 +151,42 @@ def show_verification(found: Verification) -> None:
             f"shard{'s' * (found.shards != 1)}, {found.rejects:,} rows left out{again}"
         )
         return
-    count = len(found.problems) + found.more
-    click.echo(f"{found.folder}: {count:,} problem{'s' * (count != 1)}")
-    for problem in found.problems:
-        click.echo(f"  {problem}")
-        if problem.remedy:
-            click.echo(f"    {problem.remedy}")
-    if found.more:
-        click.echo(f"  and {found.more:,} more")
+    _show_problems(str(found.folder), found.problems, found.more)
     if not all(problem.remedy for problem in found.problems):
         click.echo("Do not train on this folder; convert the corpus again, into a new one.")
+
+
+def show_check(found: TrainerCheck) -> None:
+    """The settings for a trainer, all else as comments, so that the whole is a file for it; or the problems."""
+    if not found.ok:
+        _show_problems(f"{found.folder} does not fit {found.title}", found.problems, found.more)
+        return
+    _comment(
+        f"{found.folder} fits {found.title}: {found.rows:,} rows, {found.tokens:,} tokens "
+        f"({found.supervised_tokens:,} supervised), the longest row {found.longest:,}. "
+        f"The model must be one with the tokenizer {found.tokenizer}."
+    )
+    click.echo(f"\n{found.settings}")
+    for pitfall in found.pitfalls:
+        _comment(pitfall, "- ")
+
+
+def _comment(text: str, mark: str = "") -> None:
+    """Print a comment of Python and YAML alike."""
+    click.echo(textwrap.fill(text, 100, initial_indent=f"# {mark}", subsequent_indent=f"# {' ' * len(mark)}"))
+
+
+def _show_problems(head: str, problems: Iterable[Problem], more: int) -> None:
+    problems = list(problems)
+    count = len(problems) + more
+    click.echo(f"{head}: {count:,} problem{'s' * (count != 1)}")
+    for at, problem in enumerate(problems):
+        click.echo(f"  {problem}")
+        # What mends several is said after the last of them.
+        if problem.remedy and not any(later.remedy == problem.remedy for later in problems[at + 1 :]):
+            click.echo(f"    {problem.remedy}")
+    if more:
+        click.echo(f"  and {more:,} more")
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookahead_data.columns import COLUMNS
+from lookahead_data.sink.formats import ARROW
 from lookahead_data.sink.manifest import NOTES, Manifest
-from lookahead_data.sink.profiles import PROFILES
+from lookahead_data.sink.profiles import PROFILES, Profile
 from lookahead_data.sink.publish import write_text
 
 CARD = "README.md"
+
+
+def pattern(profile: Profile) -> str:
+    """Where in the folder its shards are, as the card says it."""
+    return f"data/*.{profile.format}"
 
 
 def write_card(manifest: Manifest) -> None:
@@ -20,6 +26,7 @@ def write_card(manifest: Manifest) -> None:
 def card(manifest: Manifest) -> str:
     """The card's text: YAML for programs, then a few words for people."""
     document, totals, settings = manifest.document, manifest.totals, manifest.settings
+    profile = PROFILES[settings.chosen_profile]
     template = document["template"]["name"] if document["template"] else "none (plain concatenation)"
     previews = {
         "real": f"the first {settings.preview_tokens} tokens of the answer",
@@ -35,16 +42,13 @@ def card(manifest: Manifest) -> str:
             f"\n| packed rows ({settings.packing}) | {totals['packed_rows']:,} of at most {settings.pack:,} tokens, "
             f"{full:.2f} % full; {totals['pad_tokens']:,} tokens of padding, {totals['dropped_tokens']:,} dropped |"
         )
-    columns = "".join(
-        f"- `{name}`: {COLUMNS[name].meaning}\n" for name in PROFILES[settings.chosen_profile].columns
-    )
     notes = "".join(f"- {count:,} rows: {NOTES.get(kind, kind)}\n" for kind, count in totals["notes"].items())
     return f"""---
 configs:
 - config_name: default
   data_files:
   - split: train
-    path: data/*.parquet
+    path: {pattern(profile)}
 ---
 
 # Training rows with answer previews
@@ -62,9 +66,16 @@ Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f"
 | chat template | {template} |
 
 {notes}
-`data/` holds the shards, with these columns:
-
-{columns}
-Load them with `datasets.load_dataset(FOLDER)`, or point polars, DuckDB or `pyarrow.dataset` at `data/`.
+{_shards(profile)}
 `manifest.json` accounts for every row; `quarantine/` has those that were left out.
 """
+
+
+def _shards(profile: Profile) -> str:
+    columns = "".join(f"- `{name}`: {COLUMNS[name].meaning}\n" for name in profile.columns)
+    loading = (
+        "Load them with `datasets.load_from_disk(FOLDER)`."
+        if profile.format == ARROW
+        else "Load them with `datasets.load_dataset(FOLDER)`, or point polars, DuckDB or `pyarrow.dataset` at `data/`."
+    )
+    return f"`data/` holds the shards, with these columns:\n\n{columns}\n{loading}"

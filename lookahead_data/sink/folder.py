@@ -15,6 +15,8 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.card import CARD
+from lookahead_data.sink.formats import ARROW, PARQUET
+from lookahead_data.sink.load_from_disk import INFO, STATE
 from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE, RECEIPTS, Manifest
 from lookahead_data.sink.publish import TEMPORARY, write_json, writing
 
@@ -23,7 +25,9 @@ OWN = (
     CARD,
     f"{RECEIPTS}/unit-*.json",
     f"{QUARANTINE}/unit-*.jsonl",
-    "data/train-*.parquet",
+    *(f"data/train-*.{ending}" for ending in (PARQUET, ARROW)),
+    INFO,
+    STATE,
 )
 """All that a job writes into its folder, but for the lock and the plan."""
 
@@ -97,9 +101,10 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
         if difference is None:
             if not overwrite and _is_complete(folder):
                 return True
-            # Without it nobody takes what may be missing for a finished job.
-            with writing(folder / MANIFEST):
-                (folder / MANIFEST).unlink(missing_ok=True)
+            # Without these nobody takes what may be missing for a finished job.
+            for name in (MANIFEST, STATE, INFO):
+                with writing(folder / name):
+                    (folder / name).unlink(missing_ok=True)
             return False
         if not overwrite and any((folder / RECEIPTS).glob("*.json")):
             name, there, now = difference
@@ -195,7 +200,7 @@ def drop_unnamed(folder: Path, named: Collection[str]) -> None:
     That waits for the end of the job: a worker that outlived its job would else take away what the next
     run has published.
     """
-    for path in (folder / "data").glob("train-*.parquet"):
+    for path in (folder / "data").glob("train-*"):
         if path.relative_to(folder).as_posix() not in named:
             with writing(path):
                 path.unlink()

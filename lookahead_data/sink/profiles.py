@@ -1,4 +1,4 @@
-"""Profiles: what columns the shards have, each as some trainers read them.
+"""Profiles: what columns and what format the shards have, each as some trainers read them.
 
 A profile is one small function from rows to columns. Adding one is adding it to `PROFILES`.
 """
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from lookahead_data.arrays import lists_of, offsets_of
 from lookahead_data.columns import IGNORED, schema
+from lookahead_data.sink.formats import ARROW, PARQUET
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Profile:
         packed: whether a row holds several documents.
         group_rows: the most rows of a Parquet row group, where its readers have a wish; else None.
         readers: who reads it, for people.
+        format: of the files; a value of `sink.formats`.
     """
 
     columns: tuple[str, ...]
@@ -34,6 +36,7 @@ class Profile:
     packed: bool
     group_rows: int | None
     readers: str
+    format: str = PARQUET
 
     @property
     def schema(self) -> pa.Schema:
@@ -108,6 +111,14 @@ PROFILES: dict[str, Profile] = {
         packed=True,
         group_rows=500,
         readers="Megatron-Bridge",
+    ),
+    "llama-factory": Profile(
+        ("input_ids", "attention_mask", "labels"),
+        _sft,
+        packed=False,
+        group_rows=None,
+        readers="LLaMA-Factory, and all that use datasets.load_from_disk",
+        format=ARROW,
     ),
 }
 

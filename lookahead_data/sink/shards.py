@@ -1,7 +1,7 @@
-"""Parquet shards of training rows.
+"""Shards of training rows.
 
 The bytes of a shard depend on its rows alone: row groups have a fixed size whatever the batches
-were that the rows came in, and the writer's settings are pinned here.
+were that the rows came in, and the writers' settings are pinned in `sink.formats`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lookahead_data.errors import OutputError
+from lookahead_data.sink.formats import group_writer, open_shard
 from lookahead_data.sink.profiles import Profile
 from lookahead_data.sink.publish import commit, discard, sha256_of, temporary_for, writing
 
@@ -26,19 +26,6 @@ UNFINISHED = "_job/unfinished"
 GROUP_ROWS = 1000
 GROUP_TOKENS = 4_000_000
 """A row group ends after so many rows or tokens, whichever comes first."""
-
-WRITER: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 3,
-    "version": "2.6",
-    "data_page_version": "2.0",
-    "data_page_size": 1 << 20,
-    "use_dictionary": False,
-    "write_statistics": True,
-    "write_page_checksum": True,
-    "store_schema": True,
-}
-"""The Parquet writer's settings, pinned so that equal rows give equal bytes."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ class Shard:
 
 
 class ShardWriter:
-    """Writes the rows of one unit into shards `NAME-00000.parquet`, `NAME-00001.parquet`, …
+    """Writes the rows of one unit into shards `NAME-00000.parquet`, `NAME-00001.parquet`, …, or `.arrow`
 
     A shard is published when it is full and when the writer is closed. Use it as a context manager:
     when the block raises, the unfinished shard is removed.
@@ -75,7 +62,7 @@ class ShardWriter:
         Args:
             folder: the output folder.
             name: the path of the shards in it, less their number and ending.
-            profile: what columns they have.
+            profile: what columns and what format they have.
             shard_size: bytes after which a new shard is begun, at the end of a row group.
             always: write a shard without rows if there are no rows at all.
         """
@@ -131,8 +118,8 @@ class ShardWriter:
             self._finish()
 
     def _begin(self) -> _OpenShard:
-        path = f"{self._name}-{len(self.shards):05d}.parquet"
-        return _OpenShard(self._folder, path, self._profile.schema)
+        path = f"{self._name}-{len(self.shards):05d}.{self._profile.format}"
+        return _OpenShard(self._folder, path, self._profile)
 
     def _finish(self) -> None:
         if self._open is not None:
@@ -143,19 +130,19 @@ class ShardWriter:
 class _OpenShard:
     """A shard that is being written under a temporary name."""
 
-    def __init__(self, folder: Path, path: str, wanted: pa.Schema) -> None:
+    def __init__(self, folder: Path, path: str, profile: Profile) -> None:
         self._path = path
         self._target = folder / path
         self._rows = self._tokens = 0
         self._temporary = temporary_for(self._target, folder / UNFINISHED)
         with writing(self._target):
             self._sink = pa.OSFile(str(self._temporary), "wb")
-            self._writer = pq.ParquetWriter(self._sink, wanted, **WRITER)
+            self._writer = group_writer(self._sink, profile.schema, profile.format)
 
     def write(self, group: pa.Table) -> int:
         """Write one row group and give the size of the file so far, in bytes."""
         with writing(self._target):
-            self._writer.write_table(group.combine_chunks(), row_group_size=group.num_rows)
+            self._writer.write(group)
             self._rows += group.num_rows
             self._tokens += sum(len(chunk.flatten()) for chunk in group.column("input_ids").chunks)
             return int(self._sink.tell())
@@ -165,7 +152,8 @@ class _OpenShard:
             self._writer.close()
             self._sink.close()
             # The rows that count are those that can be read back.
-            read_back = pq.read_metadata(self._temporary).num_rows
+            with open_shard(self._temporary) as shard:
+                read_back = sum(shard.group_rows)
             size, digest = self._temporary.stat().st_size, sha256_of(self._temporary)
         if read_back != self._rows:
             raise OutputError(f"wrote {self._rows} rows and read back {read_back}", where=str(self._target))

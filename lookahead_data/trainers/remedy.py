@@ -1,0 +1,64 @@
+"""The command that makes of the same inputs a folder that a trainer reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lookahead_data.config import MEMORY, Settings
+from lookahead_data.sink.profiles import PROFILES
+
+PACK = 4096
+"""Tokens of a packed row, where nothing says how many and no document is longer."""
+
+
+def remedy(folder: Path, settings: Settings, inputs: Sequence[str], longest: int, profile: str) -> str:
+    """What to do to get the folder's rows in another profile, for people.
+
+    Args:
+        settings, inputs: of the job that made the folder.
+        longest: tokens of the longest document.
+    """
+    wanted = in_profile(settings, profile, longest)
+    if MEMORY in inputs:
+        pack = f" and pack={wanted.pack}" if wanted.pack else ""
+        return f"Convert the rows, which were handed over in memory, again with profile={profile!r}{pack}."
+    words = ["lookahead-data", "convert", *inputs, "-o", f"{folder}-{profile}", *options(wanted)]
+    return f"Convert again: {shlex.join(words)}"
+
+
+def in_profile(settings: Settings, profile: str, longest: int) -> Settings:
+    """The settings that give the same documents in another profile."""
+    changes: dict[str, Any] = {"profile": profile}
+    if PROFILES[profile].packed and settings.pack is None:
+        most = max(longest, settings.max_length or 0, 2)
+        changes["pack"] = max(PACK, 1 << (most - 1).bit_length())
+    elif settings.pack is not None and not PROFILES[profile].packed:
+        changes["pack"] = None
+        if settings.overlength == "split":
+            changes["overlength"] = Settings.overlength  # unpacked, a document is not cut
+        else:
+            changes["max_length"] = settings.document_limit
+    return settings.replace(**changes)
+
+
+def options(settings: Settings) -> Iterator[str]:
+    """The settings that are not the default, as options of the command line."""
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        option = f"--{field.name.replace('_', '-')}"
+        if field.name == "template_args":
+            for key, argument in value.items():
+                yield "--template-arg"
+                yield f"{key}={json.dumps(argument)}"
+        elif value == field.default or value is None:
+            continue
+        elif isinstance(value, bool):
+            yield option
+        else:
+            yield option
+            yield str(value)
