@@ -22,13 +22,17 @@ def hash_rows(rows: npt.ArrayLike, file: int) -> int:
         rows: places in the file, shape (rows,).
         file: the place of their file among the inputs.
     """
-    # The finalizer of splitmix64. Its increment is added first, else row 0 of file 0 would count nothing.
-    mixed = np.asarray(rows, np.int64).astype(np.uint64) + np.uint64(file << _FILE_BIT)
-    mixed += np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return int(mixed.sum(dtype=np.uint64))
+    numbers = np.asarray(rows, np.int64).astype(np.uint64) + np.uint64(file << _FILE_BIT)
+    return int(mixed(numbers).sum(dtype=np.uint64))
+
+
+def mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Each number through the finalizer of splitmix64 (Steele, Lea and Flood, 2014), of the same shape."""
+    # The increment is added first, else 0 would become 0: row 0 of file 0 would count nothing.
+    found = numbers + np.uint64(0x9E3779B97F4A7C15)
+    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return found ^ (found >> np.uint64(31))
 
 
 @dataclass(frozen=True)

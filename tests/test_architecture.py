@@ -21,8 +21,8 @@ FLOORS: dict[str, int] = {
     "rowhash": 0, "cores": 0,
     "config": 1, "plan": 1, "model": 1,
     "source": 2, "stages": 2, "sink": 2, "demo": 2,
-    "planning": 3, "pipeline": 3, "rewrite": 3,
-    "backends": 4, "check": 4,
+    "planning": 3, "pipeline": 3, "rewrite": 3, "reading": 3,
+    "backends": 4, "check": 4, "torch": 4,
     "api": 5, "trainers": 5,
     "cli": 6, "__main__": 7,
 }  # fmt: skip
@@ -99,10 +99,14 @@ def test_public_functions_and_classes_are_documented() -> None:
             assert inspect.getdoc(value), name
 
 
+HEAVY = [
+    "polars", "pyarrow", "tokenizers", "jinja2", "datasketch", "numpy", "rich", "huggingface_hub", "torch",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("command", ["import lookahead_data", "import lookahead_data.cli"])
 def test_starting_loads_nothing_heavy(command: str) -> None:
-    heavy = ["polars", "pyarrow", "tokenizers", "jinja2", "datasketch", "numpy", "rich", "huggingface_hub"]
-    code = f"import sys; {command}; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys; {command}; print([name for name in {HEAVY} if name in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
