@@ -116,7 +116,7 @@ def _convert_units(
         receipts[receipt.unit] = receipt
     ordered = [receipts[unit.index] for unit in plan.units]
     sweep(folder)  # what a worker that died left behind
-    drop_unnamed(folder, [shard.path for receipt in ordered for shard in receipt.shards])
+    drop_unnamed(folder, [path for receipt in ordered for shard in receipt.shards for path in shard.files])
     if not any(receipt.counts.written for receipt in ordered):
         listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started

@@ -94,6 +94,13 @@ COLUMNS: dict[str, Column] = {
             "labels", pa.list_(pa.int32()), "label", "the id where the loss counts, else -100; not shifted"
         ),
         Column(
+            "weights",
+            pa.list_(pa.float32()),
+            "weigh",
+            "how much each token counts in the loss: 0 for context, 1 for supervised tokens, another number "
+            "for those that a preview shows (--preview-weight); not shifted",
+        ),
+        Column(
             "document_lengths",
             pa.list_(pa.int32()),
             "pack",

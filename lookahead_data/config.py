@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import difflib
 import json
+import math
 import os
 import re
 import tomllib
@@ -74,6 +75,8 @@ class Settings:
             leave the row without preview (`skip`), or quarantine the row (`drop`).
         preview_turns: which assistant messages are previewed.
         mask_preview: take the previewed tokens at the head of the answer out of the loss.
+        preview_weight: the weight of these tokens in the loss, written beside the shards with 1 for every
+            other supervised token; None writes no weights. Most trainers read none.
 
     Model
         tokenizer: a folder with `tokenizer.json`, that file, a Hub id (`name@revision` pins it), or
@@ -120,6 +123,7 @@ class Settings:
     short_answer: str = "keep"
     preview_turns: str = "last"
     mask_preview: bool = False
+    preview_weight: float | None = None
 
     tokenizer: str | None = None
     chat_template: str = "auto"
@@ -153,6 +157,12 @@ class Settings:
             )
         if self.mask_preview and self.mode == "none":
             raise SettingsError("--mask-preview needs a preview, and mode is none")
+        if self.preview_weight is not None and (self.mask_preview or self.mode == "none"):
+            raise SettingsError(
+                "--preview-weight weighs previewed tokens, and "
+                + ("--mask-preview takes them out" if self.mask_preview else "mode is none"),
+                remedy="Use one or the other." if self.mask_preview else "Use --mode real or virtual.",
+            )
         if self.shape == "text" and self.mode != "none":
             raise SettingsError(
                 f"plain text has no prompt to put a preview in, and mode is {self.mode}",
@@ -205,7 +215,7 @@ class Settings:
     @property
     def tells_previewed(self) -> bool:
         """Whether the tokens that previews show have to be told from the others."""
-        return self.mask_preview
+        return self.mask_preview or self.preview_weight is not None
 
     @property
     def document_limit(self) -> int | None:
@@ -227,6 +237,8 @@ class Settings:
                 continue
             if name in _SIZES and isinstance(value, str):
                 object.__setattr__(self, name, value := parse_size(value))
+            elif kind == "a number of at least 0" and type(value) is int:
+                object.__setattr__(self, name, value := float(value))
             elif kind == "text" and isinstance(value, os.PathLike):
                 object.__setattr__(self, name, value := os.fspath(value))
             elif name == "template_date" and isinstance(value, datetime.date):
@@ -236,6 +248,7 @@ class Settings:
                 "true or false": isinstance(value, bool),
                 "a whole number of at least 1": type(value) is int and value >= 1,
                 "a table of names and values": isinstance(value, Mapping),
+                "a number of at least 0": isinstance(value, float) and 0 <= value < math.inf,
             }[kind]
             if not right:
                 raise SettingsError(f"{name} must be {kind}, not {value!r}")
@@ -269,6 +282,7 @@ _OPTIONAL = (
     "input_field",
     "output_field",
     "system_field",
+    "preview_weight",
     "tokenizer",
     "template_date",
     "end_token",
@@ -279,10 +293,11 @@ _TYPES: dict[str, tuple[str, ...]] = {
     "a whole number of at least 1": _WHOLE,
     "true or false": ("mask_preview",),
     "a table of names and values": ("template_args",),
+    "a number of at least 0": ("preview_weight",),
     "text": tuple(
         f.name
         for f in dataclasses.fields(Settings)
-        if f.name not in (*_WHOLE, "mask_preview", "template_args")
+        if f.name not in (*_WHOLE, "mask_preview", "preview_weight", "template_args")
     ),
 }
 SETTING_NAMES = tuple(f.name for f in dataclasses.fields(Settings))

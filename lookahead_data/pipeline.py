@@ -34,6 +34,7 @@ from lookahead_data.stages.label import Label
 from lookahead_data.stages.pack import packer_for
 from lookahead_data.stages.preview import Preview
 from lookahead_data.stages.render import Render
+from lookahead_data.stages.weigh import Weigh
 
 Progress = Callable[[int, int, int], None]
 """Called after each batch with the rows read, tokens written and bytes of input since the last call."""
@@ -57,6 +58,7 @@ def build_stages(settings: Settings, model: Model) -> list[Stage]:
         Render(rendering, model.tokenizer, model.template),
         Encode(settings, model.tokenizer, model.engine, framed=model.template is None, end_id=model.end_id),
         Label(settings),
+        *([Weigh(settings.preview_weight)] if settings.preview_weight is not None else []),
         Fit(settings),
     ]
     check_chain(stages, START)
@@ -152,6 +154,7 @@ def _run_unit(
         PROFILES[settings.chosen_profile],
         shard_size=settings.shard_size,
         always=unit.index == 0,
+        weights=settings.preview_weight is not None,
     ) as writer:
         for converted in converted_batches(unit, plan, model):
             _refuse(converted.rejects, settings, file, strict=strict)

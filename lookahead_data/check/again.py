@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from lookahead_data.arrays import whole_array
 from lookahead_data.check.account import Account
 from lookahead_data.check.report import Findings
 from lookahead_data.columns import schema
-from lookahead_data.config import MEMORY
+from lookahead_data.config import MEMORY, Settings
 from lookahead_data.errors import LookaheadError, OutputError
 from lookahead_data.model.load import Model
 from lookahead_data.pipeline import Converted, converted_batches
@@ -22,7 +23,7 @@ from lookahead_data.sink.folder import differences, short
 from lookahead_data.sink.formats import open_shard
 from lookahead_data.sink.manifest import PLAN, Counts, Receipt
 from lookahead_data.sink.profiles import PROFILES
-from lookahead_data.sink.shards import Shard
+from lookahead_data.sink.shards import Shard, weights_path
 from lookahead_data.source.discover import discover
 from lookahead_data.stages.pack import packer_for
 
@@ -112,7 +113,7 @@ def _plan_again(found: Account, tokenizer: str | None, findings: Findings) -> tu
 def _compare_unit(
     folder: Path, unit: Unit, wanted: int, plan: Plan, model: Model, receipt: Receipt, findings: Findings
 ) -> int:
-    stored = _Stored(folder, receipt.shards)
+    stored = _Stored(folder, receipt.shards, names := _compared(plan.settings))
     whole = wanted == receipt.counts.written
     counts = Counts()
     compared: int = 0
@@ -120,10 +121,10 @@ def _compare_unit(
         counts += converted.counts
         rows = min(int(converted.batch.num_rows), wanted - compared)
         there = stored.take(rows)
-        at = _first_difference(converted, there, rows)
+        at = _first_difference(converted, there, rows, names)
         if at is not None:
             shard, row = stored.place(compared + at)
-            what = _difference(converted, there, at, plan.inputs[unit.file].name)
+            what = _difference(converted, there, at, plan.inputs[unit.file].name, names)
             findings.add(shard.path, what, row)
             return compared + at
         compared += rows
@@ -141,7 +142,8 @@ def _compare_packed(
     packer = packer_for(plan.settings, model.pad_id)
     assert packer is not None
     profile = PROFILES[plan.settings.chosen_profile]
-    stored = _Stored(folder, receipt.shards, profile.columns)
+    names = (*profile.columns, *_compared(plan.settings)[len(_COMPARED) :])
+    stored = _Stored(folder, receipt.shards, names)
     whole = wanted == receipt.counts.written
     counts = Counts()
 
@@ -155,9 +157,11 @@ def _compare_packed(
     row = documents = 0
     for batch in packed():
         rows = profile.rows_of(batch)
+        for name in names[len(profile.columns) :]:
+            rows = rows.append_column(name, batch.column(name))
         there = stored.take(rows.num_rows)
         for at in range(rows.num_rows):
-            for name in profile.columns:
+            for name in names:
                 if rows.column(name)[at] != there.column(name)[at]:
                     shard, place = stored.place(row + at)
                     file = plan.inputs[unit.file].name
@@ -173,18 +177,20 @@ def _compare_packed(
     return min(documents, wanted)
 
 
-def _first_difference(converted: Converted, there: pa.Table, rows: int) -> int | None:
-    pairs = [
-        (converted.batch.column(name).slice(0, rows), whole_array(there.column(name))) for name in _COMPARED
-    ]
+def _compared(settings: Settings) -> tuple[str, ...]:
+    return (*_COMPARED, "weights") if settings.preview_weight is not None else _COMPARED
+
+
+def _first_difference(converted: Converted, there: pa.Table, rows: int, names: Sequence[str]) -> int | None:
+    pairs = [(converted.batch.column(name).slice(0, rows), whole_array(there.column(name))) for name in names]
     if all(now.equals(then) for now, then in pairs):
         return None
     return next(at for at in range(rows) if any(now[at] != then[at] for now, then in pairs))
 
 
-def _difference(converted: Converted, there: pa.Table, at: int, file: str) -> str:
+def _difference(converted: Converted, there: pa.Table, at: int, file: str, names: Sequence[str]) -> str:
     again = f"when row {converted.batch.column('row')[at]} of {file} is converted again"
-    for name in _COMPARED:
+    for name in names:
         now, then = converted.batch.column(name)[at].as_py(), there.column(name)[at].as_py()
         for place, (left, right) in enumerate(zip(then, now, strict=False)):
             if left != right:
@@ -208,7 +214,11 @@ def _compare_counts(unit: Unit, now: Counts, then: Counts, findings: Findings) -
 class _Stored:
     """The rows of a unit's shards, in order."""
 
-    def __init__(self, folder: Path, shards: Sequence[Shard], columns: Sequence[str] = _COMPARED) -> None:
+    def __init__(self, folder: Path, shards: Sequence[Shard], columns: Sequence[str]) -> None:
+        """
+        Args:
+            columns: of the shards, and maybe `weights`, which stand beside them.
+        """
         self._shards = shards
         self._columns = list(columns)
         self._groups = self._read(folder)
@@ -234,6 +244,14 @@ class _Stored:
 
     def _read(self, folder: Path) -> Iterator[pa.Table]:
         for shard in self._shards:
-            with open_shard(folder / shard.path) as reader:
+            own = [name for name in self._columns if name != "weights"]
+            with contextlib.ExitStack() as stack:
+                reader = stack.enter_context(open_shard(folder / shard.path))
+                beside = None
+                if "weights" in self._columns:
+                    beside = stack.enter_context(open_shard(folder / weights_path(shard.path)))
                 for at in range(len(reader.group_rows)):
-                    yield reader.group(at, self._columns)
+                    group = reader.group(at, own)
+                    if beside is not None:
+                        group = group.append_column("weights", beside.group(at).column("weights"))
+                    yield group

@@ -17,11 +17,14 @@ from lookahead_data.sink.load_from_disk import dataset_files
 from lookahead_data.sink.manifest import MANIFEST, QUARANTINE, RECEIPTS, Counts, receipt_path
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
+from lookahead_data.sink.shards import WEIGHTS
 
 
 def check_files(folder: Path, found: Account, findings: Findings) -> None:
     """Whether only files that the accounts name stand among the shards, the receipts and the rejects."""
-    _refuse_strays(folder, "data/*", {shard.path for shard in found.shards}, findings)
+    files = {path for shard in found.shards for path in shard.files}
+    for room in ("data", WEIGHTS):
+        _refuse_strays(folder, f"{room}/*", files, findings)
     receipts = {_name(receipt_path(folder, unit), folder) for unit in found.units}
     _refuse_strays(folder, f"{RECEIPTS}/unit-*.json", receipts, findings)
     rejects = {

@@ -9,6 +9,7 @@ import pyarrow as pa
 from lookahead_data.check.account import Account
 from lookahead_data.check.report import Findings
 from lookahead_data.check.rows import Flaws, Rules, Tally, check_rows
+from lookahead_data.check.weights import check_weights
 from lookahead_data.listener import Listener
 from lookahead_data.sink.formats import ShardReader, open_shard
 from lookahead_data.sink.manifest import MANIFEST, Receipt
@@ -23,6 +24,8 @@ def check_shards(folder: Path, found: Account, rules: Rules, findings: Findings,
     for shard in found.shards:
         tally = check_shard(folder, shard, rules, findings, listener)
         tallies[shard.path] = tally
+        if tally is not None and found.settings.preview_weight is not None:
+            check_weights(folder, shard, found.settings.preview_weight, tally, findings)
         total += tally or Tally()
     for index, receipt in found.receipts.items():
         parts = [tallies.get(shard.path) for shard in receipt.shards]

@@ -106,6 +106,12 @@ MODEL: tuple[Decorator[Any], ...] = (
         default=None,
         help="Take the previewed tokens at the head of the answer out of the loss.",
     ),
+    _option(
+        "preview_weight",
+        "Write loss weights beside the shards: this for previewed tokens, 1 for other supervised ones.",
+        type=click.FloatRange(0),
+        metavar="W",
+    ),
 )
 RESULT: tuple[Decorator[Any], ...] = (
     _choice("profile", "The columns of the shards; auto is sft, or packed-trl with --pack."),

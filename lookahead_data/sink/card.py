@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookahead_data.columns import COLUMNS
+from lookahead_data.config import Settings
 from lookahead_data.sink.formats import ARROW
 from lookahead_data.sink.manifest import NOTES, Manifest
 from lookahead_data.sink.profiles import PROFILES, Profile
@@ -66,7 +67,7 @@ Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f"
 | chat template | {template} |
 
 {notes}
-{_shards(profile)}
+{_shards(profile)}{_weights(settings)}
 `manifest.json` accounts for every row; `quarantine/` has those that were left out.
 """
 
@@ -79,3 +80,12 @@ def _shards(profile: Profile) -> str:
         else "Load them with `datasets.load_dataset(FOLDER)`, or point polars, DuckDB or `pyarrow.dataset` at `data/`."
     )
     return f"`data/` holds the shards, with these columns:\n\n{columns}\n{loading}"
+
+
+def _weights(settings: Settings) -> str:
+    if settings.preview_weight is None:
+        return ""
+    return (
+        f"\n`weights/` holds the weight of each token in the loss, in files of the shards' names and rows: "
+        f"{settings.preview_weight:g} for\npreviewed tokens, 1 for other supervised ones. Most trainers read none."
+    )

@@ -19,6 +19,7 @@ from lookahead_data.sink.formats import ARROW, PARQUET
 from lookahead_data.sink.load_from_disk import INFO, STATE
 from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE, RECEIPTS, Manifest
 from lookahead_data.sink.publish import TEMPORARY, write_json, writing
+from lookahead_data.sink.shards import WEIGHTS, Shard
 
 OWN = (
     MANIFEST,
@@ -26,6 +27,7 @@ OWN = (
     f"{RECEIPTS}/unit-*.json",
     f"{QUARANTINE}/unit-*.jsonl",
     *(f"data/train-*.{ending}" for ending in (PARQUET, ARROW)),
+    f"{WEIGHTS}/train-*.{PARQUET}",
     INFO,
     STATE,
 )
@@ -136,9 +138,13 @@ def dated_as_before(folder: Path, settings: Settings) -> Settings:
 def _is_complete(folder: Path) -> bool:
     """Whether there is a manifest, and each shard that it names, of the right size."""
     try:
-        shards = Manifest.load(folder).document["shards"]
-        return all((folder / shard["path"]).stat().st_size == shard["size"] for shard in shards)
-    except (OutputError, OSError):
+        shards = [Shard(**shard) for shard in Manifest.load(folder).document["shards"]]
+        return all(
+            (folder / shard.path).stat().st_size == shard.size
+            and all((folder / path).is_file() for path in shard.files)
+            for shard in shards
+        )
+    except (OutputError, OSError, TypeError):
         return False
 
 
@@ -200,7 +206,7 @@ def drop_unnamed(folder: Path, named: Collection[str]) -> None:
     That waits for the end of the job: a worker that outlived its job would else take away what the next
     run has published.
     """
-    for path in (folder / "data").glob("train-*"):
+    for path in (*(folder / "data").glob("train-*"), *(folder / WEIGHTS).glob("train-*")):
         if path.relative_to(folder).as_posix() not in named:
             with writing(path):
                 path.unlink()

@@ -254,7 +254,7 @@ def load_receipt(folder: Path, unit: Unit, fingerprint: str) -> Receipt | None:
         if document["fingerprint"] != fingerprint or document["unit"] != unit.index:
             return None
         receipt = Receipt.from_document(document)
-        files = [(folder / shard.path, shard.sha256) for shard in receipt.shards]
+        files = [(folder / path, digest) for shard in receipt.shards for path, digest in shard.files.items()]
         if receipt.quarantine is not None:
             files.append((folder / QUARANTINE / f"{unit.name}.jsonl", receipt.quarantine))
         if any(sha256_of(path) != digest for path, digest in files):

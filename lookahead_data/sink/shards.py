@@ -15,13 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookahead_data.columns import schema
 from lookahead_data.errors import OutputError
-from lookahead_data.sink.formats import group_writer, open_shard
+from lookahead_data.sink.formats import PARQUET, group_writer, open_shard
 from lookahead_data.sink.profiles import Profile
 from lookahead_data.sink.publish import commit, discard, sha256_of, temporary_for, writing
 
 UNFINISHED = "_job/unfinished"
 """Where in the output folder shards stand until they are published."""
+
+WEIGHTS = "weights"
+"""Where in the output folder the weights of tokens stand."""
 
 GROUP_ROWS = 1000
 GROUP_TOKENS = 4_000_000
@@ -36,6 +40,7 @@ class Shard:
         path: inside the output folder, `/` between folders.
         rows, tokens, size: of the file; padding is counted among the tokens, and the size is in bytes.
         sha256: of the file's bytes.
+        weights: the SHA-256 of the file of weights (see `weights_path`), or None if there is none.
     """
 
     path: str
@@ -43,9 +48,24 @@ class Shard:
     tokens: int
     size: int
     sha256: str
+    weights: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The SHA-256 of each of its files, by path inside the output folder."""
+        beside = {weights_path(self.path): self.weights} if self.weights is not None else {}
+        return {self.path: self.sha256, **beside}
+
+
+def weights_path(path: str) -> str:
+    """Where the weights of a shard's tokens are: a Parquet file of as many rows, in as many groups.
+
+    Not beside the shard, where readers of the shards would take it for one.
+    """
+    return f"{WEIGHTS}/{Path(path).stem}.{PARQUET}"
 
 
 class ShardWriter:
@@ -56,7 +76,14 @@ class ShardWriter:
     """
 
     def __init__(
-        self, folder: Path, name: str, profile: Profile, *, shard_size: int, always: bool = False
+        self,
+        folder: Path,
+        name: str,
+        profile: Profile,
+        *,
+        shard_size: int,
+        always: bool = False,
+        weights: bool = False,
     ) -> None:
         """
         Args:
@@ -65,6 +92,7 @@ class ShardWriter:
             profile: what columns and what format they have.
             shard_size: bytes after which a new shard is begun, at the end of a row group.
             always: write a shard without rows if there are no rows at all.
+            weights: write the column `weights` into a file of its own.
         """
         self.shards: list[Shard] = []
         self._folder = folder
@@ -72,6 +100,7 @@ class ShardWriter:
         self._limit = shard_size
         self._always = always
         self._profile = profile
+        self._columns = schema((*profile.columns, "weights")) if weights else profile.schema
         self._group_rows = profile.group_rows or GROUP_ROWS
         self._waiting: list[pa.RecordBatch] = []
         self._open: _OpenShard | None = None
@@ -93,14 +122,17 @@ class ShardWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Take the rows of a batch that has what the profile needs."""
         if batch.num_rows:
-            self._waiting.append(self._profile.rows_of(batch))
+            rows = self._profile.rows_of(batch)
+            for name in self._columns.names[len(rows.schema) :]:
+                rows = rows.append_column(self._columns.field(name), batch.column(name))
+            self._waiting.append(rows)
             self._flush(final=False)
 
     def _flush(self, *, final: bool) -> None:
         """Write every row group that is complete; at the end the last one too."""
         if not self._waiting:
             return
-        table = pa.Table.from_batches(self._waiting, self._profile.schema)
+        table = pa.Table.from_batches(self._waiting, self._columns)
         start = 0
         for stop in _group_ends(table, self._group_rows):
             self._write_group(table.slice(start, stop - start))
@@ -119,7 +151,8 @@ class ShardWriter:
 
     def _begin(self) -> _OpenShard:
         path = f"{self._name}-{len(self.shards):05d}.{self._profile.format}"
-        return _OpenShard(self._folder, path, self._profile)
+        weights = "weights" in self._columns.names
+        return _OpenShard(self._folder, path, self._profile, weights=weights)
 
     def _finish(self) -> None:
         if self._open is not None:
@@ -128,26 +161,55 @@ class ShardWriter:
 
 
 class _OpenShard:
-    """A shard that is being written under a temporary name."""
+    """A shard that is being written under a temporary name, and the weights of its tokens."""
 
-    def __init__(self, folder: Path, path: str, profile: Profile) -> None:
+    def __init__(self, folder: Path, path: str, profile: Profile, *, weights: bool) -> None:
         self._path = path
-        self._target = folder / path
+        self._columns = list(profile.columns)
         self._rows = self._tokens = 0
+        self._main = _OpenFile(folder, path, profile.schema, profile.format)
+        self._weights = (
+            _OpenFile(folder, weights_path(path), schema(["weights"]), PARQUET) if weights else None
+        )
+
+    def write(self, group: pa.Table) -> int:
+        """Write one row group and give the size of the file so far, in bytes."""
+        self._rows += group.num_rows
+        self._tokens += sum(len(chunk.flatten()) for chunk in group.column("input_ids").chunks)
+        if self._weights is not None:
+            self._weights.write(group.select(["weights"]))
+        return self._main.write(group.select(self._columns))
+
+    def publish(self) -> Shard:
+        # The weights first: a shard that is there has them.
+        weights = self._weights.publish(self._rows)[1] if self._weights is not None else None
+        size, digest = self._main.publish(self._rows)
+        return Shard(self._path, self._rows, self._tokens, size, digest, weights)
+
+    def abandon(self) -> None:
+        for file in (self._main, self._weights):
+            if file is not None:
+                file.abandon()
+
+
+class _OpenFile:
+    """A file of row groups that is being written under a temporary name."""
+
+    def __init__(self, folder: Path, path: str, wanted: pa.Schema, format: str) -> None:
+        self._target = folder / path
         self._temporary = temporary_for(self._target, folder / UNFINISHED)
         with writing(self._target):
             self._sink = pa.OSFile(str(self._temporary), "wb")
-            self._writer = group_writer(self._sink, profile.schema, profile.format)
+            self._writer = group_writer(self._sink, wanted, format)
 
     def write(self, group: pa.Table) -> int:
         """Write one row group and give the size of the file so far, in bytes."""
         with writing(self._target):
             self._writer.write(group)
-            self._rows += group.num_rows
-            self._tokens += sum(len(chunk.flatten()) for chunk in group.column("input_ids").chunks)
             return int(self._sink.tell())
 
-    def publish(self) -> Shard:
+    def publish(self, rows: int) -> tuple[int, str]:
+        """Publish the file, which holds so many rows; gives its size and SHA-256."""
         with writing(self._target):
             self._writer.close()
             self._sink.close()
@@ -155,10 +217,10 @@ class _OpenShard:
             with open_shard(self._temporary) as shard:
                 read_back = sum(shard.group_rows)
             size, digest = self._temporary.stat().st_size, sha256_of(self._temporary)
-        if read_back != self._rows:
-            raise OutputError(f"wrote {self._rows} rows and read back {read_back}", where=str(self._target))
+        if read_back != rows:
+            raise OutputError(f"wrote {rows} rows and read back {read_back}", where=str(self._target))
         commit(self._temporary, self._target)
-        return Shard(self._path, self._rows, self._tokens, size, digest)
+        return size, digest
 
     def abandon(self) -> None:
         with contextlib.suppress(OSError, pa.ArrowException):

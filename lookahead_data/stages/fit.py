@@ -18,10 +18,10 @@ class Fit:
     """Drops or cuts rows over `max_length`, and rejects rows in which no token is supervised."""
 
     name = "fit"
-    needs = ("input_ids", "labels")
-    gives = ("input_ids", "labels")
 
     def __init__(self, settings: Settings) -> None:
+        weights = ("weights",) if settings.preview_weight is not None else ()
+        self.needs = self.gives = ("input_ids", "labels", *weights)
         self._limit = settings.document_limit
         self._overlength = settings.overlength
 

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,11 @@ WINDOW = 256
 
 PACKED = ("input_ids", "labels", "document_lengths")
 
+_CARRIED = ("input_ids", "labels", "weights")
+
 Tokens = npt.NDArray[np.int32]
+Weights = npt.NDArray[np.float32]
+Values = TypeVar("Values", Tokens, Weights)
 
 
 def best_fit(lengths: Ints, capacity: int) -> list[Ints]:
@@ -101,8 +106,8 @@ class Packer(ABC):
         self._pad_id = pad_id
 
     def add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Take documents (with `row`, `offset`, `input_ids` and `labels`), and give the rows that are done,
-        with the columns `PACKED`."""
+        """Take documents (with `row`, `offset`, `input_ids`, `labels`, and maybe `weights`), and give the rows
+        that are done, with the columns `PACKED`, and `weights` if documents have them."""
         if batch.num_rows:
             self.account.documents += batch.num_rows
             self.account.balance += int(batch.column("input_ids").flatten().to_numpy().sum(dtype=np.int64))
@@ -115,15 +120,19 @@ class Packer(ABC):
     def flush(self) -> Iterator[pa.RecordBatch]:
         """The rows of what is left."""
 
-    def _rows(self, ids: Tokens, labels: Tokens, starts: Ints, of_rows: Ints) -> pa.RecordBatch:
+    def _rows(
+        self, ids: Tokens, labels: Tokens, starts: Ints, of_rows: Ints, weights: Weights | None = None
+    ) -> pa.RecordBatch:
         """Rows of documents that stand in order, and their account.
 
         Args:
-            ids, labels: of all documents, shape (tokens,). The labels are written to.
+            ids, labels, weights: of all documents, shape (tokens,). All but the ids are written to.
             starts: where each document starts, and the end: shape (documents + 1,).
             of_rows: which documents are the first of each row, and their number: shape (rows + 1,).
         """
         labels[starts[:-1]] = IGNORED
+        if weights is not None:
+            weights[starts[:-1]] = 0
         learned = labels != IGNORED
         bounds = starts[of_rows]
         account = self.account
@@ -138,18 +147,20 @@ class Packer(ABC):
             account.pad_tokens += int(missing.sum())
             filled = np.arange(self.capacity) < (self.capacity - missing)[:, None]
             ids, labels = _spread(ids, filled, self._pad_id), _spread(labels, filled, IGNORED)
+            weights = None if weights is None else _spread(weights, filled, 0)
             bounds = np.arange(len(of_rows)) * self.capacity
             short = missing > 0
             lengths = np.insert(lengths, of_rows[1:][short], missing[short])
             of_rows = of_rows + np.concatenate([[0], np.cumsum(short)])
-        return pa.RecordBatch.from_arrays(
-            [
-                lists_of(bounds, pa.array(ids)),
-                lists_of(bounds, pa.array(labels)),
-                lists_of(of_rows, pa.array(lengths, pa.int32())),
-            ],
-            schema=schema(PACKED),
-        )
+        columns = [
+            lists_of(bounds, pa.array(ids)),
+            lists_of(bounds, pa.array(labels)),
+            lists_of(of_rows, pa.array(lengths, pa.int32())),
+        ]
+        if weights is None:
+            return pa.RecordBatch.from_arrays(columns, schema=schema(PACKED))
+        columns.append(lists_of(bounds, pa.array(weights)))
+        return pa.RecordBatch.from_arrays(columns, schema=schema((*PACKED, "weights")))
 
 
 class BestFit(Packer):
@@ -161,7 +172,8 @@ class BestFit(Packer):
         self._tokens = 0
 
     def _add(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        documents = _cut(batch.select(["input_ids", "labels"]), self._limit)
+        names = [name for name in _CARRIED if name in batch.schema.names]
+        documents = _cut(batch.select(names), self._limit)
         ends = np.cumsum(documents.column("input_ids").value_lengths().to_numpy(zero_copy_only=False))
         start = 0
         while start < len(ends):
@@ -188,11 +200,11 @@ class BestFit(Packer):
         )
         rows = best_fit(lengths, self.capacity)
         order = pa.array(np.concatenate(rows))
-        ids, labels = (documents.column(name).take(order) for name in ("input_ids", "labels"))
+        documents = documents.take(order)
+        ids, *others = (column.flatten().to_numpy() for column in documents.columns)
+        labels, *weights = (values.copy() for values in others)
         of_rows = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-        return self._rows(
-            ids.flatten().to_numpy(), labels.flatten().to_numpy().copy(), offsets_of(ids), of_rows
-        )
+        return self._rows(ids, labels, offsets_of(documents.column("input_ids")), of_rows, *weights)
 
 
 class Concat(Packer):
@@ -271,9 +283,9 @@ def packer_for(settings: Settings, pad_id: int | None) -> Packer | None:
     return BestFit(settings.pack, limit=limit, pad_id=pad_id)
 
 
-def _spread(values: Tokens, filled: npt.NDArray[np.bool_], filler: int) -> Tokens:
+def _spread(values: Values, filled: npt.NDArray[np.bool_], filler: int) -> Values:
     """The values where `filled` is true, in order, and the filler elsewhere: shape (rows * capacity,)."""
-    spread = np.full(filled.shape, filler, np.int32)
+    spread = np.full(filled.shape, filler, values.dtype)
     spread[filled] = values
     return spread.ravel()
 
