@@ -87,7 +87,7 @@ class Settings:
         template_date: the day that `strftime_now` gives, `YYYY-MM-DD`; None is the day of planning.
         end_token: a token put after the last answer where the template ends the turn with none, and
             after each document of a `text` corpus. None is the tokenizer's EOS for text, and no token
-            otherwise; an empty one is no token in any case.
+            otherwise; an empty one adds none, and leaves the post-processor's own.
         special_tokens: text of the corpus that looks like a special token stays text (`text`),
             becomes one (`allow`), or sends its row to quarantine (`reject`).
         supervise: which assistant messages count in the loss.

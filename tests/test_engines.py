@@ -88,13 +88,13 @@ def test_a_unit_on_which_the_engines_differ_is_encoded_by_the_truth(
     monkeypatch.setattr(engines, "GigatokenEngine", Wrong)
     monkeypatch.setattr(load, "SMALL", 0)
     rows = PAIRS * 200
-    rows[502] = {"prompt": "the odd one", "completion": "is this row, the 503rd of all."}
+    rows[AUDIT_EVERY] = {"prompt": "the odd one", "completion": "is this row, which is audited."}
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     size = path.stat().st_size // 2
     manifest = la.convert(path, tmp_path / "out", tokenizer="builtin", unit_size=size, workers=1)
     first, *others = manifest.document["units"]
     assert (first["engine"], first["engine_differed"]) == ("wrong", None)
-    assert ("tokenizers", "row 502") in [(unit["engine"], unit["engine_differed"]) for unit in others]
+    assert ("tokenizers", f"row {AUDIT_EVERY}") in [(unit["engine"], unit["engine_differed"]) for unit in others]
     la.convert(path, tmp_path / "right", tokenizer="builtin", unit_size=size, engine="tokenizers")
     assert read_rows(tmp_path / "out") == read_rows(tmp_path / "right")
 

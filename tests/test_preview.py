@@ -65,7 +65,8 @@ def test_the_char_cut_is_the_shortest_prefix_that_covers_the_tokens(
 def test_both_cuts_agree_where_no_character_is_cut(answer: str, count: int, builtin: LoadedTokenizer) -> None:
     (char,) = answer_heads([answer], builtin, count)
     (reference,) = answer_heads([answer], builtin, count, cut="reference")
-    if "\ufffd" not in reference.text:
+    # The reference takes a special token that an answer spells out for one.
+    if "\ufffd" not in reference.text and not any(token in answer for token in builtin.special):
         assert char.text == reference.text
 
 

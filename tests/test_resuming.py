@@ -137,8 +137,8 @@ def test_a_job_that_is_killed_again_and_again_comes_to_its_end(
 ) -> None:
     """Each time it gets a little further, wherever the clock happens to stop it."""
     out = tmp_path / "out"
-    for times in range(40):
-        ended = forked(undisturbed, job, out, seconds=0.02 + 0.01 * times)
+    for times in range(100):
+        ended = forked(undisturbed, job, out, seconds=0.02 * 1.07**times)
         assert ended.status in (0, None), ended.error
         if ended.status == 0:
             break
