@@ -50,6 +50,7 @@ def places(given: spans.Spans) -> list[int]:
     return [place for start, stop in given for place in range(start, stop)]
 
 
+@settings(deadline=None)
 @given(SPANS, st.integers(0, 70), st.integers(0, 70))
 def test_a_part_is_that_of_the_places(given: spans.Spans, start: int, stop: int) -> None:
     assert places(spans.part(given, start, stop)) == places(given)[start : max(stop, start)]
@@ -58,6 +59,7 @@ def test_a_part_is_that_of_the_places(given: spans.Spans, start: int, stop: int)
     assert spans.places(given, counted).tolist() == [places(given)[at] for at in counted.tolist()]
 
 
+@settings(deadline=None)
 @given(SPANS, st.integers(1, 9))
 def test_shares_are_all_of_it_and_nearly_equal(given: spans.Spans, parts: int) -> None:
     shares = [spans.share(given, at, parts) for at in range(parts)]
@@ -88,6 +90,7 @@ def arrays_of(groups: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 0] * table[:, 1]
 
 
+@settings(deadline=None)
 @given(GROUPS, st.builds(Shuffle, st.integers(), st.integers(0), st.booleans(), st.integers(1, 60)))
 def test_an_order_has_each_row_once_in_windows_that_are_bounded(
     groups: list[tuple[int, int]], shuffle: Shuffle

@@ -136,6 +136,16 @@ def test_epochs_have_orders_of_their_own(folders: Path) -> None:
     assert list(loader) == []
 
 
+def test_pytorchs_own_loader_reads_each_row_once_too(folders: Path) -> None:
+    dataset = dataset_of(folders / "sft")
+    for _ in zip(range(3), dataset, strict=False):
+        pass
+    whole = list(dataset_of(folders / "sft"))
+    for workers in (2, 0):
+        loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers)
+        assert same(list(loader), whole)
+
+
 def test_workers_that_are_spawned_read_the_same(folders: Path) -> None:
     dataset = dataset_of(folders / "sft")
     spawned = ShardLoader(

@@ -91,6 +91,8 @@ class Course:
         # workers read from there.
         if self._begun_in == os.getpid():
             self._start(self._shuffle, self._whole())
+        elif self._begun_in is not None:
+            self._done = 0
         self._begun_in = os.getpid()
 
     def advance(self) -> None:
