@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -27,6 +28,7 @@ from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.trainers import NAMES
 from lookahead_data.trainers.check import TRAINERS
 from lookahead_data.trainers.remedy import in_profile, options
+from lookahead_data.trainers.trainer import MODEL, Contents
 
 ROWS = [*PAIRS * 6, {"prompt": "Say it often.", "completion": "As often as you like. " * 60}]
 PACK = 600
@@ -184,10 +186,46 @@ def test_megatron_is_set_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert specs.packed_train_data_path == str(home / "packed-megatron" / "data" / "*.parquet")
 
 
-def test_the_model_is_that_of_the_tokenizer(home: Path) -> None:
-    contents = la.check_for(home / "sft", "trl")
-    assert '"YOUR/MODEL"' in (contents.settings or "")
-    assert contents.tokenizer == "builtin"
+@pytest.mark.parametrize(
+    ("tokenizer", "model"),
+    [
+        ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
+        ("Qwen/Qwen3-0.6B@main", "Qwen/Qwen3-0.6B"),
+        ("builtin", MODEL),
+        ("/nowhere/tokenizer.json", MODEL),
+        ("./models/mine", MODEL),
+        (str(Path(__file__).parent), MODEL),
+    ],
+)
+def test_the_model_is_that_of_the_tokenizer(tokenizer: str, model: str) -> None:
+    contents = Contents(Path("/out"), la.Settings(tokenizer=tokenizer), 1, 2, 1, 2, Counter({2: 1}))
+    assert contents.model == model
+    assert f'model="{model}"' in (TRAINERS["trl"].settings(contents))
+
+
+def test_any_path_can_stand_in_the_settings(home: Path, tmp_path: Path) -> None:
+    name = """it's "new": ünï \\ #1 {x}"""
+    for trainer, profile in (
+        ("trl", "sft"),
+        ("axolotl", "sft"),
+        ("torch", "packed-hf"),
+        ("llama-factory",) * 2,
+    ):
+        folder = shutil.copytree(home / profile, tmp_path / trainer / name)
+        found = la.check_for(folder, trainer)
+        if found.language == "yaml":
+            settings = yaml.safe_load(found.settings or "")
+            assert str(folder) in (
+                settings.get("tokenized_path"),
+                settings.get("datasets", [{}])[0].get("path"),
+            )
+        else:
+            texts = [
+                node.value
+                for node in ast.walk(ast.parse(found.settings or ""))
+                if isinstance(node, ast.Constant)
+            ]
+            assert {str(folder), str(folder / "data")} & {text for text in texts if isinstance(text, str)}
 
 
 def rewritten(change: Callable[[pa.Table], pa.Table], **options: Any) -> Callable[[Path], object]:

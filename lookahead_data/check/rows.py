@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from lookahead_data.arrays import Ints, offsets_of, whole_array
 from lookahead_data.columns import IGNORED
-from lookahead_data.sink.profiles import Profile
+from lookahead_data.config import Settings
+from lookahead_data.sink.profiles import PROFILES, Profile
 
 Tokens = npt.NDArray[np.signedinteger]
 Marks = npt.NDArray[np.bool_]
@@ -35,6 +36,17 @@ class Rules:
     max_length: int | None
     filled: bool = False
     cut: bool = False
+
+
+def rules_for(settings: Settings, vocabulary: int | None) -> Rules:
+    """What must hold for every row that a job with these settings wrote."""
+    return Rules(
+        PROFILES[settings.chosen_profile],
+        vocabulary,
+        settings.pack or settings.max_length,
+        filled=settings.tail != "keep",
+        cut=settings.packing == "concat" or settings.overlength == "split",
+    )
 
 
 @dataclass

@@ -9,12 +9,11 @@ from lookahead_data.check.account import read_account
 from lookahead_data.check.again import compare_again
 from lookahead_data.check.files import check_files, check_quarantine
 from lookahead_data.check.report import Findings, Verification
-from lookahead_data.check.rows import Rules, Tally
+from lookahead_data.check.rows import Tally, rules_for
 from lookahead_data.check.shards import check_shards
 from lookahead_data.check.vocabulary import id_limit
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.listener import Listener
-from lookahead_data.sink.profiles import PROFILES
 
 
 def verify(
@@ -53,14 +52,7 @@ def verify(
     found = read_account(path, findings)
     tally, rejects, compared = Tally(), 0, 0
     if found is not None:
-        settings = found.settings
-        rules = Rules(
-            PROFILES[settings.chosen_profile],
-            id_limit(path, found, tokenizer, findings),
-            settings.pack or settings.max_length,
-            filled=settings.tail != "keep",
-            cut=settings.packing == "concat" or settings.overlength == "split",
-        )
+        rules = rules_for(found.settings, id_limit(path, found, tokenizer, findings))
         size = sum(shard.size for shard in found.shards)
         listener.planned(size=size, units=len(found.units), shape=found.shape)
         tally = check_shards(path, found, rules, findings, listener)

@@ -114,7 +114,7 @@ MODEL: tuple[Decorator[Any], ...] = (
     ),
 )
 RESULT: tuple[Decorator[Any], ...] = (
-    _choice("profile", "The columns of the shards; auto is sft, or packed-trl with --pack."),
+    _choice("profile", "The columns and format of the shards; auto is sft, or packed-trl with --pack."),
     _option("pack", "Pack documents into rows of so many tokens.", type=click.IntRange(2)),
     _choice(
         "packing",

@@ -131,5 +131,7 @@ class _ArrowShard:
         return [batch.num_rows for batch in self._batches]
 
     def group(self, at: int, columns: Sequence[str] | None = None) -> pa.Table:
-        table = pa.Table.from_batches([self._batches[at]])
+        batch = self._batches[at]
+        batch.validate(full=True)  # damaged offsets would point outside the file
+        table = pa.Table.from_batches([batch])
         return table.select(list(columns)) if columns else table

@@ -33,7 +33,7 @@ def _pitfalls(contents: Contents) -> list[str]:
         "cfg.dataset.packed_sequence_specs = PackedSequenceSpecs(...).",
         "micro_batch_size 1: a row is a batch.",
         f"packed_sequence_size, dataset.seq_length and model.seq_length are all {contents.row_tokens:,}.",
-        "With context parallelism each document must be padded to a multiple of twice its size, and these are not.",
+        "With context parallelism each document must be padded to a multiple of twice context_parallel_size, and these are not.",
         "loss_mask is shifted by one already; labels are made of input_ids.",
         "For validation, convert another corpus and name it as packed_val_data_path, with do_validation=True.",
     ]

@@ -38,7 +38,7 @@ def in_profile(settings: Settings, profile: str, longest: int) -> Settings:
         most = max(longest, settings.max_length or 0, 2)
         changes["pack"] = max(PACK, 1 << (most - 1).bit_length())
     elif settings.pack is not None and not PROFILES[profile].packed:
-        changes["pack"] = None
+        changes |= {"pack": None, "packing": Settings.packing, "tail": Settings.tail}
         if settings.overlength == "split":
             changes["overlength"] = Settings.overlength  # unpacked, a document is not cut
         else:
@@ -58,7 +58,7 @@ def options(settings: Settings) -> Iterator[str]:
         elif value == field.default or value is None:
             continue
         elif isinstance(value, bool):
-            yield option
+            yield option if value else option.replace("--", "--no-", 1)
         else:
             yield option
             yield str(value)

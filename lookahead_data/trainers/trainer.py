@@ -21,21 +21,23 @@ class Contents:
     Attributes:
         folder: an absolute path.
         settings: of the job that made it.
-        profile: its form of rows; a name in `sink.profiles.PROFILES`.
-        rows, tokens: in all shards.
+        rows, tokens, supervised_tokens: in all shards.
         longest: tokens of the longest row.
         lengths: how many documents have how many tokens; unpacked rows are documents.
-        group_rows: the most rows of a row group or record batch.
     """
 
     folder: Path
     settings: Settings
-    profile: str
     rows: int
     tokens: int
+    supervised_tokens: int
     longest: int
     lengths: Counter[int]
-    group_rows: int
+
+    @property
+    def profile(self) -> str:
+        """Its form of rows; a name in `sink.profiles.PROFILES`."""
+        return self.settings.chosen_profile
 
     @property
     def packed(self) -> bool:
