@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lookahead_data.arrays import Ints
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import FORMAT
+from lookahead_data.sink.formats import PARQUET
 from lookahead_data.sink.manifest import MANIFEST, Manifest
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.shards import Shard
@@ -60,7 +61,7 @@ class Corpus:
         manifest = Manifest.load(folder)
         stated, profile_name = _account(manifest)
         profile = PROFILES.get(profile_name)
-        if profile is None or not _READ.issuperset(profile.columns):
+        if profile is None or profile.format != PARQUET or not _READ.issuperset(profile.columns):
             raise OutputError(
                 f"holds rows of the profile {profile_name}, which are not read here",
                 where=str(folder),

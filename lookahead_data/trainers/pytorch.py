@@ -59,8 +59,9 @@ def _pitfalls(contents: Contents) -> list[str]:
         "own compare logits[:, :-1] with labels[:, 1:], and ignore -100."
     )
     order = (
-        "The rows come in the order of the corpus, to one process: shuffle them, and divide the shards among ranks "
-        "and workers."
+        "The rows come in the order of the corpus, to one process. To have them shuffled, divided among ranks and "
+        "workers, and taken up again at any step, use lookahead_data.torch: "
+        f"ShardLoader(ShardDataset({quoted(str(contents.folder))}, batch_size=8), num_workers=2)."
     )
     if contents.packed:
         return [
