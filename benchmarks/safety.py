@@ -23,11 +23,11 @@ import contextlib, json, os, sys, time
 import lookahead_data as la
 from lookahead_data import pipeline
 from lookahead_data.model import template
-from lookahead_data.sink import publish, shards
+from lookahead_data.sink import formats, publish, shards
 corpus, out, tokenizer, safe = sys.argv[1:]
 if safe == "without":
     os.fsync = lambda handle: None
-    shards.WRITER["write_page_checksum"] = False
+    formats.WRITER["write_page_checksum"] = False
     shards.sha256_of = lambda path: ""
     pipeline.hash_rows = lambda rows, file: 0
     template.limited = lambda given: contextlib.nullcontext()

@@ -42,7 +42,8 @@ from corpora import make
 from lookahead_data.config import Settings
 from lookahead_data.model.load import Model, load_model
 from lookahead_data.pipeline import build_stages
-from lookahead_data.sink.shards import GROUP_ROWS, WRITER
+from lookahead_data.sink.formats import WRITER
+from lookahead_data.sink.shards import GROUP_ROWS
 from lookahead_data.source import blocks
 from lookahead_data.source.blocks import Block
 from lookahead_data.source.conversations import BATCH_BYTES, Shape
@@ -51,7 +52,7 @@ from lookahead_data.source.readers import jsonl
 
 PAIRS = ("short", "long", "world")
 PEER_ROWS = 50_000
-TOKENIZERS_MEGABYTES = 20  # `tokenizers` is slow: so much is enough to measure it
+TOKENIZERS_MEGABYTES = 60  # `tokenizers` is slow: so much is enough to measure it
 HERE = Path(__file__).parent
 
 

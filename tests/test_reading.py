@@ -31,9 +31,11 @@ from lookahead_data.reading.course import Course
 from lookahead_data.reading.order import Order, Shuffle
 from lookahead_data.reading.position import merge_states
 from lookahead_data.reading.rows import Rows
+from lookahead_data.sink.formats import PARQUET
 from lookahead_data.sink.profiles import PROFILES, documents_of
 from lookahead_data.sink.publish import sha256_of
 
+READ = [name for name, profile in PROFILES.items() if profile.format == PARQUET]
 SHUFFLED = Shuffle(seed=5, epoch=0, shuffle=True, buffer_tokens=50)
 Row = tuple[list[int], list[int]]
 
@@ -381,7 +383,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("reading")
     rows = [{"prompt": f"say {n}", "completion": f"it is {n} " * (n % 13 + 1)} for n in range(2600)]
     corpus = write_jsonl(home / "rows.jsonl", [*PAIRS, *rows])
-    for profile in PROFILES:
+    for profile in READ:
         pack = {"pack": 60} if PROFILES[profile].packed else {}
         la.convert(corpus, home / profile, tokenizer="builtin", profile=profile, unit_size=80_000, **pack)
     return home
@@ -398,7 +400,7 @@ def course_over(folder: Path, **options: Any) -> Course:
     return Course(Corpus.open(folder), order, batch_size=16)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("profile", READ)
 def test_the_rows_of_a_folder_are_read_as_they_are(folders: Path, profile: str) -> None:
     raw = read_rows(folders / profile)
     documents = [documents_of(row) for row in raw]
@@ -528,6 +530,14 @@ def test_a_folder_that_is_not_as_its_manifest_says_is_refused(name: str, folder:
         Corpus.open(folder)
     assert caught.value.where is not None
     assert caught.value.where.startswith(str(folder))
+
+
+def test_arrow_shards_are_left_to_datasets(tmp_path: Path) -> None:
+    la.convert(
+        [{"prompt": "a", "completion": "b"}], tmp_path / "out", tokenizer="builtin", profile="llama-factory"
+    )
+    with pytest.raises(OutputError, match="the profile llama-factory, which are not read here"):
+        Corpus.open(tmp_path / "out")
 
 
 def test_a_profile_that_is_not_read_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,26 @@ def run(python: str, script: str, job: dict[str, Any], home: Path) -> dict[str, 
     return found
 
 
+def test_pytorch_reads_what_stands_in_the_shards(python: str, tmp_path: Path) -> None:
+    """All of `test_torch.py`, where there is a PyTorch."""
+    tests = Path(__file__).parent
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        str(tests / "test_torch.py"),
+    ]
+    given = environment(tmp_path) | {"PYTHONPATH": str(tests.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout
+
+
 def environment(home: Path) -> dict[str, str]:
     """For trainers that ask no network and leave their caches in a folder of the test."""
     left_out = ("PYTHONPATH", "VIRTUAL_ENV")
