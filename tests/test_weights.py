@@ -169,6 +169,12 @@ def test_what_cannot_be_weighed_is_refused(changes: dict[str, Any], tmp_path: Pa
         convert(tmp_path, **({"preview_weight": 0.5} | changes))
 
 
+@pytest.mark.parametrize("trainer", ["trl", "hf", "axolotl", "torch"])
+def test_check_says_that_trainers_pass_them_over(trainer: str, tmp_path: Path) -> None:
+    folder = convert(tmp_path, preview_weight=0.5).folder
+    assert any("weights/) are not read" in pitfall for pitfall in la.check_for(folder, trainer).pitfalls)
+
+
 def test_a_finished_folder_says_that_there_are_weights(tmp_path: Path) -> None:
     folder = convert(tmp_path, preview_weight=0.5).folder
     assert "weights/" in (folder / "README.md").read_text()

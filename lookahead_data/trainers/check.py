@@ -14,6 +14,7 @@ from lookahead_data.check.vocabulary import id_limit
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.sink.profiles import PROFILES
+from lookahead_data.sink.shards import WEIGHTS
 from lookahead_data.trainers import axolotl, hf, llama_factory, megatron, pytorch, trl
 from lookahead_data.trainers.reading import Reading
 from lookahead_data.trainers.remedy import remedy
@@ -127,12 +128,21 @@ def check_for(
         warnings=tuple(findings.warnings),
         language=chosen.language,
         settings=chosen.settings(fits) if fits else None,
-        pitfalls=tuple(chosen.pitfalls(fits)) if fits else (),
+        pitfalls=(*chosen.pitfalls(fits), *_unread(chosen, fits)) if fits else (),
         rows=contents.rows if contents else 0,
         tokens=contents.tokens if contents else 0,
         supervised_tokens=contents.supervised_tokens if contents else 0,
         longest=contents.longest if contents else 0,
     )
+
+
+def _unread(trainer: Trainer, contents: Contents) -> list[str]:
+    """What the folder holds that the trainer does not read."""
+    if contents.settings.preview_weight is None:
+        return []
+    return [
+        f"The weights beside the shards ({WEIGHTS}/) are not read: {trainer.title} learns previewed tokens as any others."
+    ]
 
 
 def _again(folder: Path, found: Account, trainer: Trainer) -> str:
