@@ -1,14 +1,14 @@
 """The speed of `convert` and `preview`, side by side with their bare parts and with other tools.
 
-    python benchmarks/speed.py [--megabytes 200] [--tokenizer T] [--large 2000] [--peers PYTHON]
+    python benchmarks/speed.py [--megabytes 200] [--tokenizer T] [--short 400] [--large 2000] [--peers PYTHON]
 
 | measured | against |
 |---|---|
-| `convert`, all workers, short rows | TRL's preparation of the first rows of the same file, 1 and 2 processes |
-| `preview`, short rows | the LookAhead Tuning authors' steps on the first rows of the same file |
+| `convert`, all workers, short rows (`--short`, in megabytes) | TRL's preparation of the first rows of the same file, 1 and 2 processes |
+| `preview`, the same rows | the LookAhead Tuning authors' steps on the first of them |
 | `convert --engine tokenizers` | `encode_batch_fast` over the same segments with the same cores |
 | CPU seconds of `convert`, one worker | those of its bare parts: Polars reads the text columns, gigatoken encodes the segments, pyarrow writes the finished table |
-| two workers | one worker |
+| two workers | one worker, on `--megabytes` and on `--large` |
 | a large corpus (`--large`, in megabytes) | 100 MB of the same: seconds a megabyte, largest process |
 
 The corpora are those of `corpora.py`: short, long, world and chat, a quarter of the megabytes each. Every
@@ -157,6 +157,7 @@ def bare_tokenizers(home: Path, model: Model, settings: Settings) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure convert and preview.")
     parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--short", type=int, default=400)
     parser.add_argument("--large", type=int, default=0)
     parser.add_argument("--tokenizer", default="builtin")
     parser.add_argument("--peers", help="the Python of the peers' environment")
@@ -199,8 +200,12 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
         "chat": round(rows["chat"] / chat_two.wall),
     }
 
-    short = convert("short", 2, "short")
+    for folder in ("one", "two", "chat-one", "chat-two"):
+        shutil.rmtree(home / folder)
+    rows["short"] = result["short_rows"] = make("short", home / "short.jsonl", options.short)
+    short = command("convert", home / "short.jsonl", "-o", home / "short", "--workers", 2, *tokenizer)
     result["short_rows_per_second"] = round(rows["short"] / short.wall)
+    shutil.rmtree(home / "short")
     previewed = command("preview", home / "short.jsonl", "-o", home / "short.preview.jsonl", *tokenizer)
     result["preview_rows_per_second"] = round(rows["short"] / previewed.wall)
 
@@ -242,16 +247,18 @@ def large(home: Path, megabytes: int, tokenizer: tuple[object, ...]) -> dict[str
         folder.mkdir()
         for kind in PAIRS:
             make(kind, folder / f"{kind}.jsonl", size // len(PAIRS))
-        run = command("convert", folder, "-o", home / f"large-out-{size}", "--workers", 2, *tokenizer)
+        out = home / f"large-out-{size}"
+        run = command("convert", folder, "-o", out, "--workers", 2, *tokenizer)
+        shutil.rmtree(out)
         real = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         found.append((real, run))
-        shutil.rmtree(folder)
-        shutil.rmtree(home / f"large-out-{size}")
+    alone = command("convert", folder, "-o", out, "--workers", 1, *tokenizer)
     (((small_size, small), (large_size, big)),) = pairwise(found)
     return {
         "megabytes": round(large_size),
         "cpu_a_megabyte_against_100_MB": round((big.cpu / large_size) / (small.cpu / small_size), 2),
         "megabytes_a_second": round(large_size / big.wall, 1),
+        "workers_2_against_1": round(alone.wall / big.wall, 2),
         "largest_process_MB": [round(small.megabytes), round(big.megabytes)],
         "largest_process_against_100_MB": round(big.megabytes / small.megabytes, 2),
     }

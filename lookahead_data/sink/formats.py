@@ -20,7 +20,7 @@ ARROW = "arrow"
 
 WRITER: dict[str, Any] = {
     "compression": "zstd",
-    "compression_level": 3,
+    "compression_level": 1,
     "version": "2.6",
     "data_page_version": "2.0",
     "data_page_size": 1 << 20,
