@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from lookahead_data._version import __version__
 
 if TYPE_CHECKING:
-    from lookahead_data.api import Previewed, convert, preview
+    from lookahead_data.api import Previewed, convert, curate, preview
     from lookahead_data.check.inspect import inspect
     from lookahead_data.check.report import Problem, Verification
     from lookahead_data.check.verify import verify
     from lookahead_data.config import Settings, load_config
+    from lookahead_data.curating import CurationReport
     from lookahead_data.errors import (
         InputError,
         LookaheadError,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "convert": "api",
     "preview": "api",
+    "curate": "api",
+    "CurationReport": "curating",
     "Previewed": "api",
     "PreviewReport": "rewrite.report",
     "inspect": "check.inspect",
@@ -64,6 +67,7 @@ __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
     "__version__",
     "convert",
     "preview",
+    "curate",
     "inspect",
     "verify",
     "check_for",
@@ -72,6 +76,7 @@ __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
     "Manifest",
     "Previewed",
     "PreviewReport",
+    "CurationReport",
     "Verification",
     "TrainerCheck",
     "Problem",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ import pyarrow as pa
 
 from lookahead_data.backends.local import Crew
 from lookahead_data.config import Settings, quarantine_limit
+from lookahead_data.curating import CurationReport, curate_corpus, report_on
 from lookahead_data.errors import OutputError, QuarantineError, SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan
-from lookahead_data.planning import plan_job
+from lookahead_data.planning import plan_corpus, plan_job, recognize
 from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
@@ -28,6 +30,7 @@ from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.manifest import QUARANTINE, Manifest, Receipt, load_receipt
 from lookahead_data.sink.publish import sweep_beside, write_text
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
+from lookahead_data.sink.verdicts import refuse_folder, write_report
 from lookahead_data.source.conversations import Shape
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
@@ -100,6 +103,7 @@ def _convert_units(
     strict: bool,
 ) -> Manifest:
     """Convert the units that have no receipt yet, and close the account."""
+    curation = curate_corpus(plan, folder, listener)
     receipts: dict[int, Receipt] = {}
     for unit in plan.units:
         if earlier := load_receipt(folder, unit, plan.fingerprint):
@@ -120,7 +124,9 @@ def _convert_units(
     if not any(receipt.counts.written for receipt in ordered):
         listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
-    manifest = Manifest.build(folder, plan, ordered, {"seconds": round(seconds, 3)})
+    manifest = Manifest.build(
+        folder, plan, ordered, {"seconds": round(seconds, 3)}, curation.summary if curation else None
+    )
     write_card(manifest)
     write_dataset_files(manifest)
     manifest.save()
@@ -137,6 +143,47 @@ def _refuse_quarantine(manifest: Manifest, allowed: int | str) -> None:
             where=str(manifest.folder / QUARANTINE),
             remedy="The folder is complete without these rows: look at them, and decide.",
         )
+
+
+def curate(
+    inputs: Data,
+    output: str | os.PathLike[str] | None = None,
+    settings: Settings | None = None,
+    *,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+    **changes: Any,
+) -> CurationReport:
+    """Tell which rows of a corpus `convert` would leave out by the same settings, and why.
+
+    Args:
+        inputs: as for `convert`.
+        output: the folder to write `verdicts.parquet`, the reports and `summary.json` to; None writes none.
+        settings: what to look for; `changes` are settings given by name, on top of it. No tokenizer is needed.
+        overwrite: replace an earlier report in the folder.
+        listener: told of the progress.
+
+    Raises:
+        LookaheadError: an input cannot be read, a setting is wrong, or the folder cannot be written.
+    """
+    chosen = (settings or Settings()).replace(**changes)
+    listener = listener or Listener()
+    if not (chosen.looks_at_all or chosen.where or chosen.keep):
+        raise SettingsError(
+            "nothing is looked for",
+            remedy="Use --dedup, --near-dedup, --decontaminate, --where or --keep.",
+        )
+    folder = None if output is None else Path(output)
+    if folder is not None:
+        refuse_folder(folder, overwrite=overwrite)
+    with as_files(inputs) as files, tempfile.TemporaryDirectory(prefix="lookahead-data-") as work:
+        shape, warnings = recognize(files, chosen.replace(mode="none"))
+        for warning in warnings:
+            listener.warned(warning)
+        report = report_on(plan_corpus(files, chosen, shape), Path(work), listener)
+    if folder is not None:
+        write_report(folder, report.verdicts, report.reports, report.to_dict())
+    return report
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "special_tokens": ("text", "allow", "reject"),
     "packing": ("best-fit", "concat"),
     "tail": ("keep", "drop", "pad"),
+    "dedup": ("none", "prompt", "completion", "conversation"),
+    "near_dedup_on": ("prompt", "completion", "conversation"),
+    "near_dedup_keep": ("first", "longest"),
+    "near_dedup_verify": ("estimate", "exact"),
+    "contamination": ("filter", "report"),
     "overlength": ("drop", "truncate", "split", "error"),
     "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron", "llama-factory"),
 }
@@ -45,6 +50,8 @@ CUTS_ANSWERS = (
     "--packing concat cuts rows wherever a block ends, and would have answers learned without their prompts"
 )
 CUTS_ANSWERS_REMEDY = "Use --packing best-fit; concat is for plain text (--shape text --mode none)."
+IGNORABLE = ("form", "compat", "case", "space")
+"""What `dedup_ignores` may hold."""
 
 RESERVED = ("messages", "add_generation_prompt", "tools", "documents")
 """Variables of every template, which an argument must not hide."""
@@ -64,6 +71,29 @@ class Settings:
         unit_size: bytes of input that are converted and accounted for as one unit.
         max_line_size: bytes; a longer line goes to quarantine.
 
+    Curation (which rows of the corpus are converted)
+        where: conditions in Polars' SQL that a row has to meet, each counted by itself. They may name
+            `prompt`, `completion`, `conversation` (texts), `turns` (messages), and use `len_chars(…)` and
+            `len_words(…)` beside SQL's functions.
+        keep: rates from 0 to 1 at which rows are kept, by class: `safety` (the last answer begins as
+            refusals do) and `other`. A row's chance is a hash of it and of `seed`.
+        refusals: openings of refusals, beside those of `curation.classes`.
+        exempt_safety: conditions do not apply to rows of the class `safety`, nor does sampling unless
+            `keep` names it.
+        seed: of all choices by chance.
+        dedup: what makes two rows duplicates of each other; the first stays.
+        dedup_ignores: what is evened out before texts are compared, of `form` (Unicode's NFC), `compat`
+            (NFKC instead), `case` and `space`.
+        near_dedup: the similarity (of sets of shingles, from 0 to 1) from which rows are near
+            duplicates; None looks for none.
+        near_dedup_on, near_dedup_ngram, near_dedup_permutations, near_dedup_verify, near_dedup_keep: the
+            text that is compared; the words of a shingle; the values of a MinHash signature; whether
+            candidates are compared by signature or by shingles; which row of a cluster stays.
+        decontaminate: files of evaluation items, which the corpus must not hold.
+        evaluation_field: the field of an item's text in these files; None is the prompt, or the text.
+        contamination: rows that share words with an item are left out (`filter`), or only reported.
+        contamination_ngram: so many words in a row, or all of a shorter item, must not be shared.
+
     Preview (LookAhead Tuning, arXiv 2503.19041)
         mode: `real` previews the answer's own first tokens; `virtual` previews a phrase and puts it
             before the answer; `none` changes nothing.
@@ -74,6 +104,8 @@ class Settings:
         short_answer: what to do with an answer of at most m tokens: preview all of it (`keep`),
             leave the row without preview (`skip`), or quarantine the row (`drop`).
         preview_turns: which assistant messages are previewed.
+        preview_refusals: preview answers that begin as refusals do as well. Their first tokens are the ones
+            that training shall keep, not hide.
         mask_preview: take the previewed tokens at the head of the answer out of the loss.
         preview_weight: the weight of these tokens in the loss, written beside the shards with 1 for every
             other supervised token; None writes no weights. Most trainers read none.
@@ -115,6 +147,24 @@ class Settings:
     unit_size: int = 64 * MIB
     max_line_size: int = 256 * MIB
 
+    where: tuple[str, ...] = ()
+    keep: Mapping[str, float] = field(default_factory=dict)
+    refusals: tuple[str, ...] = ()
+    exempt_safety: bool = True
+    seed: int = 0
+    dedup: str = "none"
+    dedup_ignores: tuple[str, ...] = ("form", "space")
+    near_dedup: float | None = None
+    near_dedup_on: str = "conversation"
+    near_dedup_ngram: int = 5
+    near_dedup_permutations: int = 128
+    near_dedup_verify: str = "estimate"
+    near_dedup_keep: str = "first"
+    decontaminate: tuple[str, ...] = ()
+    evaluation_field: str | None = None
+    contamination: str = "filter"
+    contamination_ngram: int = 13
+
     mode: str = "real"
     preview_tokens: int = 6
     phrase: str = PHRASE
@@ -122,6 +172,7 @@ class Settings:
     cut: str = "char"
     short_answer: str = "keep"
     preview_turns: str = "last"
+    preview_refusals: bool = True
     mask_preview: bool = False
     preview_weight: float | None = None
 
@@ -168,6 +219,18 @@ class Settings:
                 f"plain text has no prompt to put a preview in, and mode is {self.mode}",
                 remedy="Use --mode none for text, or name the shape that the corpus has.",
             )
+        for name, rate in self.keep.items():
+            if name not in ("safety", "other") or type(rate) not in (int, float) or not 0 <= rate <= 1:
+                raise SettingsError(
+                    f"{name}={rate} is no rate of a class",
+                    where="--keep",
+                    remedy="Write safety=RATE or other=RATE, with a rate from 0 to 1.",
+                )
+        for name in self.dedup_ignores:
+            if name not in IGNORABLE:
+                raise SettingsError(
+                    f"{name!r} cannot be ignored by --dedup", remedy=f"Choose of: {', '.join(IGNORABLE)}."
+                )
         self._check_packing()
         for name in self.template_args:
             if name in RESERVED:
@@ -213,6 +276,11 @@ class Settings:
             )
 
     @property
+    def looks_at_all(self) -> bool:
+        """Whether what becomes of a row depends on the other rows, or on evaluation sets."""
+        return self.dedup != "none" or self.near_dedup is not None or bool(self.decontaminate)
+
+    @property
     def tells_previewed(self) -> bool:
         """Whether the tokens that previews show have to be told from the others."""
         return self.mask_preview or self.preview_weight is not None
@@ -237,7 +305,11 @@ class Settings:
                 continue
             if name in _SIZES and isinstance(value, str):
                 object.__setattr__(self, name, value := parse_size(value))
-            elif kind == "a number of at least 0" and type(value) is int:
+            elif kind == "a list of texts" and isinstance(value, str | os.PathLike | Sequence):
+                several = [value] if isinstance(value, str | os.PathLike) else value
+                value = tuple(os.fspath(item) if isinstance(item, os.PathLike) else item for item in several)
+                object.__setattr__(self, name, value)
+            elif kind in ("a number from 0 to 1", "a number of at least 0") and type(value) is int:
                 object.__setattr__(self, name, value := float(value))
             elif kind == "text" and isinstance(value, os.PathLike):
                 object.__setattr__(self, name, value := os.fspath(value))
@@ -247,8 +319,11 @@ class Settings:
                 "text": isinstance(value, str),
                 "true or false": isinstance(value, bool),
                 "a whole number of at least 1": type(value) is int and value >= 1,
+                "a whole number": type(value) is int,
                 "a table of names and values": isinstance(value, Mapping),
                 "a number of at least 0": isinstance(value, float) and 0 <= value < math.inf,
+                "a list of texts": isinstance(value, tuple) and all(isinstance(v, str) for v in value),
+                "a number from 0 to 1": isinstance(value, float) and 0 <= value <= 1,
             }[kind]
             if not right:
                 raise SettingsError(f"{name} must be {kind}, not {value!r}")
@@ -267,7 +342,9 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values, for JSON and TOML."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {
-            "template_args": dict(self.template_args)
+            "template_args": dict(self.template_args),
+            "keep": dict(self.keep),
+            **{name: list(getattr(self, name)) for name in _LISTS},
         }
 
     @classmethod
@@ -277,12 +354,25 @@ class Settings:
 
 
 _SIZES = ("unit_size", "max_line_size", "shard_size")
-_WHOLE = ("preview_tokens", "max_length", "pack", *_SIZES)
+_WHOLE = (
+    "preview_tokens",
+    "max_length",
+    "pack",
+    "near_dedup_ngram",
+    "near_dedup_permutations",
+    "contamination_ngram",
+    *_SIZES,
+)
+_LISTS = ("where", "refusals", "dedup_ignores", "decontaminate")
+_SWITCHES = ("mask_preview", "exempt_safety", "preview_refusals")
+_SHARES = ("near_dedup",)
 _OPTIONAL = (
     "input_field",
     "output_field",
     "system_field",
     "preview_weight",
+    "near_dedup",
+    "evaluation_field",
     "tokenizer",
     "template_date",
     "end_token",
@@ -291,13 +381,17 @@ _OPTIONAL = (
 )
 _TYPES: dict[str, tuple[str, ...]] = {
     "a whole number of at least 1": _WHOLE,
-    "true or false": ("mask_preview",),
-    "a table of names and values": ("template_args",),
+    "true or false": _SWITCHES,
+    "a table of names and values": ("template_args", "keep"),
+    "a whole number": ("seed",),
     "a number of at least 0": ("preview_weight",),
+    "a list of texts": _LISTS,
+    "a number from 0 to 1": _SHARES,
     "text": tuple(
         f.name
         for f in dataclasses.fields(Settings)
-        if f.name not in (*_WHOLE, "mask_preview", "preview_weight", "template_args")
+        if f.name
+        not in (*_WHOLE, *_LISTS, *_SHARES, *_SWITCHES, "preview_weight", "template_args", "keep", "seed")
     ),
 }
 SETTING_NAMES = tuple(f.name for f in dataclasses.fields(Settings))

@@ -122,5 +122,10 @@ REASONS: dict[str, str] = {
     "nothing_supervised": "no token of the row counts in the loss",
     "overlength": "the row has more tokens than the maximum",
     "tail": "the document is in a packed row that is not full, and such rows are dropped",
+    "where": "the row does not meet a condition of --where",
+    "sampled": "the row is one of those that --keep leaves out",
+    "duplicate": "the row repeats an earlier one",
+    "near_duplicate": "the row is nearly the same as another one, which stays",
+    "contaminated": "the row shares words with an item of an evaluation set",
 }
 """Reason codes of rows that are not written, with their meanings."""

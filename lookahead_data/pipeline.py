@@ -24,16 +24,15 @@ from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.shards import ShardWriter
-from lookahead_data.source import arrays_of_json, blocks, readers, tables
-from lookahead_data.source.conversations import BATCH_BYTES, Shape, converse
-from lookahead_data.source.readers import columnar, json_array, jsonl
-from lookahead_data.source.records import Split
+from lookahead_data.sink.verdicts import load_verdicts
+from lookahead_data.source.unit import conversations_of
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
 from lookahead_data.stages.fit import Fit
 from lookahead_data.stages.label import Label
 from lookahead_data.stages.pack import packer_for
 from lookahead_data.stages.preview import Preview
 from lookahead_data.stages.render import Render
+from lookahead_data.stages.select import Select
 from lookahead_data.stages.weigh import Weigh
 
 Progress = Callable[[int, int, int], None]
@@ -49,11 +48,16 @@ class Stage(columns.Stage, Protocol):
     def __call__(self, batch: pa.RecordBatch) -> Staged: ...
 
 
-def build_stages(settings: Settings, model: Model) -> list[Stage]:
-    """The stages from conversations to labelled rows, checked to fit each other."""
+def build_stages(settings: Settings, model: Model, verdicts: pa.Table | None = None) -> list[Stage]:
+    """The stages from conversations to labelled rows, checked to fit each other.
+
+    Args:
+        verdicts: on rows of the unit (see `sink.verdicts`).
+    """
     # What ends a document of text is put there as a token, not as text.
     rendering = settings.replace(end_token=None) if model.end_id is not None else settings
     stages: list[Stage] = [
+        Select(settings, verdicts),
         Preview(settings, model.tokenizer, model.engine),
         Render(rendering, model.tokenizer, model.template),
         Encode(settings, model.tokenizer, model.engine, framed=model.template is None, end_id=model.end_id),
@@ -156,7 +160,7 @@ def _run_unit(
         always=unit.index == 0,
         weights=settings.preview_weight is not None,
     ) as writer:
-        for converted in converted_batches(unit, plan, model):
+        for converted in converted_batches(unit, plan, model, folder):
             _refuse(converted.rejects, settings, file, strict=strict)
             for batch in packer.add(converted.batch) if packer else [converted.batch]:
                 writer.write(batch)
@@ -185,26 +189,23 @@ def _run_unit(
 
 
 def converted_batches(
-    unit: Unit, plan: Plan, model: Model, *, rows: int | None = None
+    unit: Unit, plan: Plan, model: Model, folder: Path, *, rows: int | None = None
 ) -> Iterator[Converted]:
     """Convert one unit in memory, batch by batch.
 
     Args:
+        folder: the output folder, where the verdicts of curation are, if any.
         rows: the most rows of a batch, for those who need few of them; None is as they are read.
 
     Raises:
         InputError: the file cannot be read, or changed meanwhile.
         EngineDifferenceError: the audit finds that the fast engine differs.
     """
-    file = plan.inputs[unit.file]
-    file.check_unchanged()
-    part = Split(unit.start, unit.stop, unit.first_row, unit.size)
-    shape = Shape(**plan.shape)
-    batches = _conversations(file, part, shape, plan.settings)
+    batches = conversations_of(unit, plan)
     if rows is not None:
         batches = _smaller(batches, rows)
-    yield from run_stages(batches, build_stages(plan.settings, model), unit.file)
-    file.check_unchanged()
+    verdicts = load_verdicts(folder, unit) if plan.settings.looks_at_all else None
+    yield from run_stages(batches, build_stages(plan.settings, model, verdicts), unit.file)
 
 
 def _smaller(batches: Iterator[tuple[Staged, int]], rows: int) -> Iterator[tuple[Staged, int]]:
@@ -218,20 +219,6 @@ def _smaller(batches: Iterator[tuple[Staged, int]], rows: int) -> Iterator[tuple
 def _part(batch: pa.RecordBatch, start: int, rows: int) -> pa.RecordBatch:
     # A copy: a slice would keep all of the batch in memory.
     return batch.take(pa.array(np.arange(start, min(start + rows, batch.num_rows))))
-
-
-def _conversations(
-    file: InputFile, part: Split, shape: Shape, settings: Settings
-) -> Iterator[tuple[Staged, int]]:
-    limit = settings.max_line_size
-    if file.format in ("jsonl", "json") and blocks.handles(shape):
-        if file.format == "json" and not json_array.is_lines(file):
-            return arrays_of_json.conversations(file, part, shape, limit)
-        lines = (blocks.Block(*block) for block in jsonl.blocks(file, part, BATCH_BYTES, limit))
-        return blocks.conversations(lines, shape, limit)
-    if file.format in ("parquet", "arrow") and tables.handles(columnar.schema(file), shape):
-        return tables.conversations(file, part, shape)
-    return converse(readers.read(file, part, max_line_size=limit, names=shape.all_fields), shape)
 
 
 def _refuse(rejects: Sequence[Reject], settings: Settings, file: InputFile, *, strict: bool) -> None:

@@ -99,6 +99,7 @@ class Plan:
     Attributes:
         settings: with `template_date` set where the template depends on the day.
         inputs, units: in order.
+        evaluation: the files of evaluation items that the corpus must not hold.
         shape: the corpus's shape: the arguments of `source.conversations.Shape`.
         tokenizer: name and SHA-256.
         template: name and SHA-256, or None for plain concatenation.
@@ -112,6 +113,7 @@ class Plan:
     tokenizer: Mapping[str, str]
     template: Mapping[str, str] | None
     warnings: tuple[str, ...] = ()
+    evaluation: tuple[InputFile, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """What the fingerprint is taken over, as plain values."""
@@ -121,6 +123,7 @@ class Plan:
             # As JSON gives it back: template arguments may hold tuples, or keys that are numbers.
             "settings": json.loads(json.dumps(self.settings.to_dict())),
             "inputs": [item.describe() for item in self.inputs],
+            "evaluation": [item.describe() for item in self.evaluation],
             "units": [asdict(unit) for unit in self.units],
             "shape": dict(self.shape),
             "tokenizer": dict(self.tokenizer),

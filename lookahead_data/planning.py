@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 from lookahead_data.config import CUTS_ANSWERS, CUTS_ANSWERS_REMEDY, Settings
+from lookahead_data.curation.where import Condition
 from lookahead_data.errors import InputError, SettingsError
 from lookahead_data.model.load import Model, load_model
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.sink.publish import sha256_of
 from lookahead_data.source import readers
 from lookahead_data.source.conversations import Shape, assumed_shape, detect_shape
-from lookahead_data.source.discover import TEXT_FORMATS, check_encoding
+from lookahead_data.source.discover import TEXT_FORMATS, check_encoding, discover
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.records import Record, open_bytes
 
@@ -39,18 +40,44 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
     if model.template is not None and model.template.uses_date and not settings.template_date:
         settings = settings.replace(template_date=datetime.date.today().isoformat())
         model = load_model(settings, shape.kind, size=size)
-    digested = tuple(replace(file, sha256=_digest(file)) for file in files)
     template = {"name": model.template.name, "sha256": model.template.sha256} if model.template else None
-    plan = Plan(
-        settings=settings,
-        inputs=digested,
-        units=divide(digested, settings),
-        shape=asdict(shape),
+    plan = replace(
+        plan_corpus(files, settings, shape),
         tokenizer={"name": model.tokenizer.name, "sha256": model.tokenizer.sha256},
         template=template,
         warnings=(*warnings, *model.warnings),
     )
     return plan, model
+
+
+def plan_corpus(files: Sequence[InputFile], settings: Settings, shape: Shape) -> Plan:
+    """Plan passes over a corpus that need no model.
+
+    Args:
+        shape: of the corpus, as `recognize` finds it.
+
+    Raises:
+        LookaheadError: an input or a condition cannot be used.
+    """
+    for condition in settings.where:
+        Condition(condition)  # refuse what is none before the work, not during it
+    digested = tuple(replace(file, sha256=_digest(file)) for file in files)
+    return Plan(
+        settings=settings,
+        inputs=digested,
+        units=divide(digested, settings),
+        shape=asdict(shape),
+        tokenizer={},
+        template=None,
+        evaluation=_evaluation(settings),
+    )
+
+
+def _evaluation(settings: Settings) -> tuple[InputFile, ...]:
+    """The files of evaluation items."""
+    if not settings.decontaminate:
+        return ()
+    return tuple(replace(file, sha256=_digest(file)) for file in discover(settings.decontaminate))
 
 
 def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[Shape, list[str]]:

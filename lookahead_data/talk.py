@@ -53,6 +53,13 @@ class Talk:
         column = self.contents if name == "content" else self.reasoning
         return column.take(pa.array(self.starts[rows] + at))
 
+    def of_rows(self, rows: Ints) -> Talk:
+        """The given conversations alone."""
+        structs = pa.StructArray.from_arrays(
+            [self.roles, self.contents, self.reasoning], fields=list(MESSAGE)
+        )
+        return Talk(lists_of(self.starts, structs).take(pa.array(rows)))
+
     def with_contents(self, contents: pa.LargeStringArray) -> pa.ListArray:
         """The conversations with other contents."""
         structs = pa.StructArray.from_arrays([self.roles, contents, self.reasoning], fields=list(MESSAGE))

@@ -24,6 +24,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README's examples name."""
     home = tmp_path_factory.mktemp("readme")
     write_jsonl(home / "train.jsonl", PAIRS)
+    write_jsonl(home / "eval.jsonl", [{"prompt": "Name a colour, please.", "completion": "Red."}])
     write_jsonl(home / "texts.jsonl", [{"text": pair["completion"]} for pair in PAIRS])
     return home
 

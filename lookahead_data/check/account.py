@@ -52,6 +52,7 @@ class Account:
         tokenizer: the SHA-256 of the one that the rows were made with.
         receipts: of the units that have a good one.
         shards: of the manifest, in order.
+        reports: the SHA-256 of each report of curation, by path.
     """
 
     plan: Mapping[str, Any]
@@ -62,6 +63,7 @@ class Account:
     tokenizer: str
     receipts: Mapping[int, Receipt]
     shards: tuple[Shard, ...]
+    reports: Mapping[str, str]
 
 
 def read_account(folder: Path, findings: Findings) -> Account | None:
@@ -104,6 +106,12 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
     except BROKEN as error:
         findings.add(MANIFEST, f"its shards: {words(error)}")
         return None
+    try:
+        told = (document["curation"] or {"reports": {}})["reports"]
+        reports = {str(path): str(entry["sha256"]) for path, entry in told.items()}
+    except BROKEN as error:
+        findings.add(MANIFEST, f"its curation: {words(error)}")
+        return None
     ending = PROFILES[settings.chosen_profile].format
     receipts = {
         unit.index: receipt
@@ -112,7 +120,7 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
     }
     if len(receipts) == len(units):
         _compare(document, plan, fingerprint, list(receipts.values()), findings)
-    return Account(plan, document, settings, units, shape, tokenizer, receipts, shards)
+    return Account(plan, document, settings, units, shape, tokenizer, receipts, shards, reports)
 
 
 def _compare(
@@ -125,7 +133,12 @@ def _compare(
     """Make the manifest anew from the plan and the receipts, and hold it against the one that is there."""
     try:
         wanted = account(
-            plan, fingerprint, receipts, warnings=document["warnings"], timing=document["timing"]
+            plan,
+            fingerprint,
+            receipts,
+            warnings=document["warnings"],
+            timing=document["timing"],
+            curation=document["curation"],
         )
     except BROKEN as error:
         findings.add(MANIFEST, words(error))

@@ -117,7 +117,7 @@ def _compare_unit(
     whole = wanted == receipt.counts.written
     counts = Counts()
     compared: int = 0
-    for converted in converted_batches(unit, plan, model, rows=_PART):
+    for converted in converted_batches(unit, plan, model, folder, rows=_PART):
         counts += converted.counts
         rows = min(int(converted.batch.num_rows), wanted - compared)
         there = stored.take(rows)
@@ -149,7 +149,7 @@ def _compare_packed(
 
     def packed() -> Iterator[pa.RecordBatch]:
         nonlocal counts
-        for converted in converted_batches(unit, plan, model, rows=_PART):
+        for converted in converted_batches(unit, plan, model, folder, rows=_PART):
             counts += converted.counts
             yield from packer.add(converted.batch)
         yield from packer.flush()

@@ -18,6 +18,7 @@ from lookahead_data.sink.manifest import MANIFEST, QUARANTINE, RECEIPTS, Counts,
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
 from lookahead_data.sink.shards import WEIGHTS
+from lookahead_data.sink.verdicts import REPORTS
 
 
 def check_files(folder: Path, found: Account, findings: Findings) -> None:
@@ -25,6 +26,12 @@ def check_files(folder: Path, found: Account, findings: Findings) -> None:
     files = {path for shard in found.shards for path in shard.files}
     for room in ("data", WEIGHTS):
         _refuse_strays(folder, f"{room}/*", files, findings)
+    _refuse_strays(folder, f"{REPORTS}/*", set(found.reports), findings)
+    for path, digest in found.reports.items():
+        if not (folder / path).is_file():
+            findings.add(path, "is missing")
+        elif sha256_of(folder / path) != digest:
+            findings.add(path, f"was changed or damaged: its SHA-256 is not that of {MANIFEST}")
     receipts = {_name(receipt_path(folder, unit), folder) for unit in found.units}
     _refuse_strays(folder, f"{RECEIPTS}/unit-*.json", receipts, findings)
     rejects = {

@@ -11,6 +11,7 @@ import click
 from lookahead_data._version import __version__
 from lookahead_data.cli.check import check
 from lookahead_data.cli.convert import convert
+from lookahead_data.cli.curate import curate
 from lookahead_data.cli.demo import demo
 from lookahead_data.cli.inspect import inspect
 from lookahead_data.cli.preview import preview
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for _command in (convert, preview, inspect, verify, check, demo):
+for _command in (convert, preview, curate, inspect, verify, check, demo):
     main.add_command(_command)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from lookahead_data.config import CHOICES, Job, Settings, load_config, parse_size
+from lookahead_data.config import CHOICES, IGNORABLE, Job, Settings, load_config, parse_size
 from lookahead_data.errors import LookaheadError, SettingsError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,6 +61,68 @@ TOKENIZER: tuple[Decorator[Any], ...] = (
         metavar="T",
     ),
 )
+CURATION: tuple[Decorator[Any], ...] = (
+    _option(
+        "where",
+        "Keep the rows that meet a condition: 'len_chars(completion) > 20'. May be given several times.",
+        multiple=True,
+        metavar="EXPR",
+    ),
+    click.option(
+        "--keep",
+        "keep",
+        multiple=True,
+        metavar="CLASS=RATE",
+        help="Sample: safety=1.0 or other=0.5. Safety rows are those whose answer begins as refusals do.",
+    ),
+    click.option(
+        "--refusal",
+        "refusals",
+        multiple=True,
+        metavar="TEXT",
+        help="A further opening of refusals. May be given several times.",
+    ),
+    click.option(
+        "--exempt-safety/--no-exempt-safety",
+        "exempt_safety",
+        default=None,
+        help="Whether --where passes over safety rows.  [default: it does]",
+    ),
+    _option("seed", "Of all choices by chance.", type=int, default="0"),
+    _choice("dedup", "Leave out rows whose prompt, completion or conversation an earlier row has."),
+    _option(
+        "dedup_ignores",
+        "What does not count when --dedup compares; given several times, all of them.",
+        type=click.Choice(IGNORABLE),
+        multiple=True,
+        default="form, space",
+    ),
+    _option(
+        "near_dedup",
+        "Leave out rows that are nearly the same as another, from this similarity on (0.8, say).",
+        type=click.FloatRange(0, 1),
+        metavar="THRESHOLD",
+    ),
+    _choice("near_dedup_on", "The text that --near-dedup compares."),
+    _option("near_dedup_ngram", "Words of a shingle.", type=click.IntRange(1), default="5"),
+    _option("near_dedup_permutations", "Values of a signature.", type=click.IntRange(2), default="128"),
+    _choice("near_dedup_verify", "How candidates are compared: by signature, or exactly."),
+    _choice("near_dedup_keep", "Which row of a cluster stays."),
+    _option(
+        "decontaminate",
+        "Leave out rows that hold an item of this evaluation set. May be given several times.",
+        multiple=True,
+        metavar="FILE",
+    ),
+    _option("evaluation_field", "Field of an item's text.  [default: the prompt]", metavar="NAME"),
+    _choice("contamination", "Whether such rows are left out, or only reported."),
+    _option(
+        "contamination_ngram",
+        "So many words in a row (or a whole shorter item) must not be shared.",
+        type=click.IntRange(1),
+        default="13",
+    ),
+)
 PREVIEW: tuple[Decorator[Any], ...] = (
     _choice(
         "mode",
@@ -76,6 +138,12 @@ PREVIEW: tuple[Decorator[Any], ...] = (
         "short_answer", "An answer of at most m tokens: preview it whole, skip its preview, or drop the row."
     ),
     _choice("preview_turns", "Which answers of a conversation are previewed."),
+    click.option(
+        "--preview-refusals/--no-preview-refusals",
+        "preview_refusals",
+        default=None,
+        help="Whether refusals are previewed too.  [default: they are]",
+    ),
 )
 MODEL: tuple[Decorator[Any], ...] = (
     _option(
@@ -156,6 +224,8 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     if "template_args" in chosen:
         chosen["template_args"] = dict(_template_arg(text) for text in chosen["template_args"])
+    if "keep" in chosen:
+        chosen["keep"] = dict(_rate(text) for text in chosen["keep"])
     return Settings.from_dict({**job.settings, **chosen}), job
 
 
@@ -167,6 +237,14 @@ def _template_arg(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def _rate(text: str) -> tuple[str, float]:
+    name, _, rate = text.partition("=")
+    try:
+        return name, float(rate)
+    except ValueError:
+        raise SettingsError(f"{text!r} is no CLASS=RATE", where="--keep") from None
 
 
 def told(command: Command) -> Command:

@@ -25,6 +25,7 @@ from lookahead_data.listener import Listener
 if TYPE_CHECKING:
     from lookahead_data.check.inspect import SeenRow
     from lookahead_data.check.report import Problem, Verification
+    from lookahead_data.curating import CurationReport
     from lookahead_data.rewrite.report import PreviewReport
     from lookahead_data.sink.manifest import Manifest
     from lookahead_data.trainers.check import TrainerCheck
@@ -140,6 +141,18 @@ def show_report(report: PreviewReport, output: str) -> None:
         click.echo(f"  quarantined {_reasons(report.quarantined)}  → {output}.quarantine.jsonl")
     for kind, count in report.notes.items():
         click.echo(f"  note       {count:,} rows: {NOTES.get(kind, kind)}")
+
+
+def show_curation(report: CurationReport, folder: str) -> None:
+    """What would be left out, by reason, and where it is told row by row."""
+    left_out = report.to_dict()["left_out"]
+    told = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "no row"
+    click.echo(f"{folder}: {told} would be left out")
+    for name, counts in report.counts.items():
+        click.echo(
+            f"  {name:<16} "
+            + ", ".join(f"{what.replace('_', ' ')} {value}" for what, value in counts.items())
+        )
 
 
 def show_verification(found: Verification) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lookahead_data.arrays import Ints, whole_array
 from lookahead_data.config import Settings
+from lookahead_data.curation.classes import refuses
 from lookahead_data.model.heads import HeadFinder, Heads
 from lookahead_data.plan import InputFile
 from lookahead_data.rewrite.report import PreviewReport
@@ -56,6 +57,8 @@ class LineRewriter:
             )
             answers = fields[str(self._shape.output_field)]
             right = says_something(answers) & fields[self._shape.input_field].is_not_null().to_numpy()
+            if not self._settings.preview_refusals:
+                right &= ~refuses(answers.fill_null("").to_arrow(), self._settings.refusals)
             plain[np.flatnonzero(plain)[~right]] = False
             fields = fields.filter(pl.Series(right))
         places = np.flatnonzero(plain)

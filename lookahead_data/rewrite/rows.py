@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lookahead_data.batches import Reject
 from lookahead_data.config import Settings
+from lookahead_data.curation.classes import is_refusal
 from lookahead_data.errors import RowError
 from lookahead_data.model.heads import Head, HeadFinder
 from lookahead_data.plan import InputFile
@@ -50,7 +51,7 @@ class Rewriter:
             except RowError as error:
                 self._reject(record, error, file, report)
             else:
-                good.append((record, messages, preview_turns(messages, self._settings.preview_turns)))
+                good.append((record, messages, self._turns(messages, report)))
         answers = [messages[turn]["content"] for _, messages, turns in good for turn in turns]
         heads = iter(self._heads.find(pa.array(answers, pa.large_string()), report.notes).to_list())
         rows = []
@@ -63,6 +64,16 @@ class Rewriter:
         report.written += len(rows)
         return rows
 
+    def _turns(self, messages: Conversation, report: PreviewReport) -> list[int]:
+        """The answers that get a preview."""
+        turns = preview_turns(messages, self._settings.preview_turns)
+        if self._settings.preview_refusals:
+            return turns
+        kept = [turn for turn in turns if not is_refusal(messages[turn]["content"], self._settings.refusals)]
+        if len(kept) < len(turns):
+            report.notes["refusal_without_preview"] += len(turns) - len(kept)
+        return kept
+
     def _rewrite_row(
         self,
         record: Record,
@@ -73,7 +84,7 @@ class Rewriter:
     ) -> Row:
         assert isinstance(record.value, dict)
         row = copy.deepcopy(record.value)
-        if not turns and self._settings.mode != "none":
+        if not turns and not preview_turns(messages, self._settings.preview_turns):
             report.notes["preview_without_user_message"] += 1
         for turn, head in zip(turns, heads, strict=True):
             preview = insert(messages, turn, head, self._settings, report.notes)

@@ -20,6 +20,7 @@ from lookahead_data.sink.load_from_disk import INFO, STATE
 from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE, RECEIPTS, Manifest
 from lookahead_data.sink.publish import TEMPORARY, write_json, writing
 from lookahead_data.sink.shards import WEIGHTS, Shard
+from lookahead_data.sink.verdicts import REPORTS, VERDICTS
 
 OWN = (
     MANIFEST,
@@ -30,6 +31,8 @@ OWN = (
     f"{WEIGHTS}/train-*.{PARQUET}",
     INFO,
     STATE,
+    f"{VERDICTS}/*",
+    f"{REPORTS}/*.parquet",
 )
 """All that a job writes into its folder, but for the lock and the plan."""
 

@@ -184,6 +184,8 @@ NOTES: dict[str, str] = {
     "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
     "(name one with --end-token)",
     "reasoning_left_out": "the template leaves out the reasoning of a message",
+    "safety": "rows read whose answer begins as refusals do",
+    "refusal_without_preview": "a refusal that no prompt previews, since its first tokens are the ones to keep",
     "truncated": "cut to the maximum length",
     "split": "cut into documents of at most the maximum length, each packed by itself",
     "row_not_learned": "packed rows of nothing but pieces of one token, of which no token counts in the loss",
@@ -271,6 +273,7 @@ def account(
     *,
     warnings: Sequence[str],
     timing: Mapping[str, Any],
+    curation: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """What the manifest holds: all of it follows from `Plan.document()` and the receipts of its units."""
     totals = Counts()
@@ -297,6 +300,8 @@ def account(
         "tokenizer": plan["tokenizer"],
         "template": plan["template"],
         "inputs": plan["inputs"],
+        "evaluation": plan["evaluation"],
+        "curation": dict(curation) if curation is not None else None,
         "totals": totals.summary(),
         "shards": [shard.to_dict() for receipt in receipts for shard in receipt.shards],
         "warnings": list(warnings),
@@ -320,9 +325,17 @@ class Manifest:
 
     @classmethod
     def build(
-        cls, folder: Path, plan: Plan, receipts: Sequence[Receipt], timing: Mapping[str, Any]
+        cls,
+        folder: Path,
+        plan: Plan,
+        receipts: Sequence[Receipt],
+        timing: Mapping[str, Any],
+        curation: Mapping[str, Any] | None = None,
     ) -> Manifest:
         """The manifest of a job from the receipts of all its units.
+
+        Args:
+            curation: what the passes over the whole corpus found (see `sink.verdicts`).
 
         Raises:
             OutputError: a unit has no receipt, or a row is not accounted for.
@@ -331,7 +344,14 @@ class Manifest:
             raise OutputError("not every unit has a receipt", where=str(folder))
         for unit, receipt in zip(plan.units, receipts, strict=True):
             receipt.counts.check(unit.name)
-        document = account(plan.document(), plan.fingerprint, receipts, warnings=plan.warnings, timing=timing)
+        document = account(
+            plan.document(),
+            plan.fingerprint,
+            receipts,
+            warnings=plan.warnings,
+            timing=timing,
+            curation=curation,
+        )
         return cls(folder, document)
 
     @classmethod

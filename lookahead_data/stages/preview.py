@@ -19,6 +19,7 @@ from lookahead_data.arrays import Ints, lists_of, put
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, PREVIEW
 from lookahead_data.config import Settings
+from lookahead_data.curation.classes import refuses
 from lookahead_data.errors import RowError
 from lookahead_data.model.engines import Engine
 from lookahead_data.model.heads import Head, HeadFinder, Heads
@@ -47,6 +48,11 @@ class Preview:
             return sieve.staged(previews=nothing)
         talk = Talk(batch.column("messages"))
         turns = _chosen(talk, self._settings.preview_turns)
+        refusals = turns[:0]
+        if not self._settings.preview_refusals:
+            refusing = refuses(talk.contents.take(pa.array(turns)), self._settings.refusals)
+            turns, refusals = turns[~refusing], turns[refusing]
+            sieve.notes["refusal_without_preview"] += len(refusals)
         heads = self._heads.find(talk.contents.take(pa.array(turns)), sieve.notes)
         rows = talk.rows[turns]
         if self._settings.short_answer != "keep":
@@ -54,7 +60,7 @@ class Preview:
             shown = np.flatnonzero(~heads.whole)
             turns, rows = turns[shown], rows[shown]
             heads = heads.take(shown)
-        self._take_notes(talk, turns, sieve)
+        self._take_notes(talk, np.concatenate([turns, refusals]), sieve)
         connector = pa.scalar(self._settings.connector, pa.large_string())
         texts = pc.binary_join_element_wise(connector, heads.texts, pa.scalar("", pa.large_string()))
         contents = put(talk.contents, turns - 1, _joined(talk.contents.take(pa.array(turns - 1)), texts))

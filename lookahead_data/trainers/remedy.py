@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +46,26 @@ def in_profile(settings: Settings, profile: str, longest: int) -> Settings:
     return settings.replace(**changes)
 
 
+NAMES = {"template_args": "--template-arg", "refusals": "--refusal"}
+"""Options whose name is not that of the setting."""
+
+
 def options(settings: Settings) -> Iterator[str]:
     """The settings that are not the default, as options of the command line."""
+    usual = Settings()
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        option = f"--{field.name.replace('_', '-')}"
-        if field.name == "template_args":
-            for key, argument in value.items():
-                yield "--template-arg"
-                yield f"{key}={json.dumps(argument)}"
-        elif value == field.default or value is None:
+        option = NAMES.get(field.name, f"--{field.name.replace('_', '-')}")
+        if value is None or value == getattr(usual, field.name):
             continue
+        if isinstance(value, Mapping):
+            for key, argument in value.items():
+                yield option
+                yield f"{key}={json.dumps(argument)}"
+        elif isinstance(value, tuple):
+            for item in value:
+                yield option
+                yield item
         elif isinstance(value, bool):
             yield option if value else option.replace("--", "--no-", 1)
         else:

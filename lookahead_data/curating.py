@@ -1,0 +1,301 @@
+"""Passes over the whole corpus before it is converted: duplicates, near duplicates, contamination.
+
+Each looks at the rows that the ones before it left: conditions first, then contamination, exact and near
+duplicates, so that no row goes as the copy of one that goes too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from lookahead_data.arrays import Ints
+from lookahead_data.config import Settings
+from lookahead_data.curation.contamination import contaminated
+from lookahead_data.curation.exact import exact_duplicates, list_keys
+from lookahead_data.curation.fields import field_lists, field_texts
+from lookahead_data.curation.near import NearSettings, near_duplicates
+from lookahead_data.curation.normalize import Normalization
+from lookahead_data.curation.shingles import Shingling
+from lookahead_data.curation.where import Condition
+from lookahead_data.errors import InputError
+from lookahead_data.listener import Listener
+from lookahead_data.plan import Plan
+from lookahead_data.planning import recognize
+from lookahead_data.sink.publish import writing
+from lookahead_data.sink.verdicts import SCHEMA, Curation, load_curation, save_verdicts
+from lookahead_data.source import readers
+from lookahead_data.source.conversations import converse
+from lookahead_data.source.unit import conversations_of
+from lookahead_data.stages.select import selected
+from lookahead_data.talk import Talk
+
+FILE_BITS = 40
+"""A row's number in the corpus is that of its file, and in so many bits that in the file."""
+
+
+def curate_corpus(plan: Plan, folder: Path, listener: Listener) -> Curation | None:
+    """Find the rows that are not to be converted, and publish the verdicts on them; None if nothing asks
+    for it. What an earlier run of the job found stays.
+
+    Args:
+        folder: the output folder, which is held.
+
+    Raises:
+        LookaheadError: an input cannot be read, or the output cannot be written.
+    """
+    settings = plan.settings
+    if not settings.looks_at_all:
+        return None
+    if earlier := load_curation(folder, plan.fingerprint):
+        return earlier
+    work = _Work(plan)
+    _look(work, folder / "_job", listener)
+    return save_verdicts(folder, plan, work.verdicts(), work.reports, work.counts)
+
+
+@dataclass(frozen=True)
+class CurationReport:
+    """What curation would leave out of a corpus.
+
+    Attributes:
+        verdicts: a row that goes: `file`, `row`, `reason` (see `errors.REASONS`), `message`; by file and row.
+        reports: `duplicates`, `near_duplicates` (clusters) and `contamination`, as far as they were asked for.
+        counts: of each report, in words and numbers.
+    """
+
+    verdicts: pa.Table
+    reports: Mapping[str, pa.Table]
+    counts: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the tables."""
+        reasons = Counter(self.verdicts.column("reason").to_pylist())
+        return {"left_out": dict(sorted(reasons.items())), **self.counts}
+
+
+def report_on(plan: Plan, work_folder: Path, listener: Listener) -> CurationReport:
+    """Look at a whole corpus without converting it.
+
+    Args:
+        work_folder: where to spill what does not fit in memory.
+    """
+    work = _Work(plan)
+    work.select()
+    _look(work, work_folder, listener)
+    verdicts = _frame(work.verdicts())
+    names = pl.Series([file.name for file in plan.inputs], dtype=pl.String)
+    shown = verdicts.with_columns(names.gather(verdicts["file"]).alias("file"))
+    return CurationReport(shown.to_arrow(), work.reports, work.counts)
+
+
+def _look(work: _Work, folder: Path, listener: Listener) -> None:
+    """Make the passes that the settings ask for."""
+    settings = work.plan.settings
+    with writing(folder), tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as name:
+        if settings.decontaminate:
+            listener.warned(f"looking for the items of {', '.join(settings.decontaminate)}")
+            work.decontaminate()
+        if settings.dedup != "none":
+            listener.warned(f"looking for duplicates by {settings.dedup}")
+            work.deduplicate(Path(name))
+        if settings.near_dedup is not None:
+            listener.warned(f"looking for near duplicates by {settings.near_dedup_on}")
+            work.deduplicate_nearly(Path(name))
+
+
+def numbers_of(file: int, rows: Ints) -> Ints:
+    """The numbers in the corpus of rows of one file."""
+    return (file << FILE_BITS) + rows
+
+
+@dataclass
+class _Work:
+    """The passes and what they found so far.
+
+    Attributes:
+        reports, counts: see `save_verdicts`.
+        found: numbers, reasons and messages of the rows that go.
+        gone: the numbers of these rows, ascending.
+    """
+
+    plan: Plan
+    reports: dict[str, pa.Table] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+    found: list[pa.Table] = field(default_factory=list)
+    gone: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def select(self) -> None:
+        """Judge the rows that conditions and sampling leave out."""
+        conditions = [Condition(text) for text in self.plan.settings.where]
+        for numbers, talk in self._all_rows():
+            left = np.ones(len(numbers), bool)
+            for kept, why in selected(talk, self.plan.settings, conditions):
+                goes = numbers[left & ~kept]
+                left &= kept
+                if len(goes):
+                    frame = pl.DataFrame({"number": goes}).with_columns(
+                        reason=pl.lit(why.reason), message=pl.lit(why.message)
+                    )
+                    self._judge(frame)
+
+    def decontaminate(self) -> None:
+        settings = self.plan.settings
+        items, sources = _evaluation_items(self.plan)
+        texts = ((rows, field_texts(talk, "conversation")) for rows, talk in self._rows())
+        hits = contaminated(texts, items, settings.contamination_ngram)
+        frame = _frame(hits)
+        frame = self._placed(frame, "row", "").with_columns(
+            pl.Series("evaluation", [sources[item][0] for item in frame["item"]], dtype=pl.String),
+            pl.Series("evaluation_row", [sources[item][1] for item in frame["item"]], dtype=pl.Int64),
+        )
+        shown = frame.select("file", "row", "evaluation", "evaluation_row", "words", "whole", "overlap")
+        self.reports["contamination"] = shown.to_arrow()
+        self.counts["contamination"] = {
+            "items": len(items),
+            "items_found": frame["item"].n_unique(),
+            "rows": frame["number"].n_unique(),
+            "left_out": settings.contamination == "filter",
+        }
+        if settings.contamination == "filter":
+            first = frame.sort("words", descending=True, maintain_order=True).unique(
+                "number", keep="first", maintain_order=True
+            )
+            message = pl.format(
+                "shares {} words with row {} of {}: {}",
+                "words", "evaluation_row", "evaluation", pl.col("overlap").str.slice(0, 200),
+            )  # fmt: skip
+            self._judge(
+                first.select("number", pl.lit("contaminated").alias("reason"), message.alias("message"))
+            )
+
+    def deduplicate(self, folder: Path) -> None:
+        settings = self.plan.settings
+        same = _normalization(settings)
+        keys = (
+            (rows, list_keys(_normalized(field_lists(talk, settings.dedup), same)))
+            for rows, talk in self._rows()
+        )
+        frame = _frame(exact_duplicates(keys, folder))
+        frame = self._placed(self._placed(frame, "first", "first_"), "row", "")
+        self.reports["duplicates"] = frame.select("file", "row", "first_file", "first_row").to_arrow()
+        self.counts["duplicates"] = {"rows": len(frame), "by": settings.dedup}
+        message = pl.format("repeats row {} of {}", "first_row", "first_file")
+        self._judge(frame.select("number", pl.lit("duplicate").alias("reason"), message.alias("message")))
+
+    def deduplicate_nearly(self, folder: Path) -> None:
+        settings = self.plan.settings
+        assert settings.near_dedup is not None
+        near = NearSettings(
+            threshold=settings.near_dedup,
+            num_perm=settings.near_dedup_permutations,
+            shingling=Shingling(size=settings.near_dedup_ngram),
+            verify=settings.near_dedup_verify,  # type: ignore[arg-type]
+            keep=settings.near_dedup_keep,  # type: ignore[arg-type]
+        )
+        texts = ((rows, field_texts(talk, settings.near_dedup_on)) for rows, talk in self._rows())
+        result = near_duplicates(texts, folder, near)
+        frame = _frame(result.clusters).with_columns(stays=pl.col("row") == pl.col("survivor"))
+        frame = self._placed(self._placed(frame, "survivor", "survivor_"), "row", "")
+        shown = frame.select("cluster", "file", "row", "survivor_file", "survivor_row", "similarity")
+        self.reports["near_duplicates"] = shown.to_arrow()
+        self.counts["near_duplicates"] = {
+            "clusters": frame["cluster"].n_unique(),
+            "rows": int((~frame["stays"]).sum()),
+            "by": settings.near_dedup_on,
+            "threshold": settings.near_dedup,
+            "bands": result.bands.b,
+            "values_a_band": result.bands.r,
+            "pairs_not_compared": result.left_out,
+        }
+        message = pl.format(
+            "is nearly row {} of {} (similarity {})",
+            "survivor_row", "survivor_file", pl.col("similarity").round(3),
+        )  # fmt: skip
+        goes = frame.filter(~pl.col("stays"))
+        self._judge(goes.select("number", pl.lit("near_duplicate").alias("reason"), message.alias("message")))
+
+    def verdicts(self) -> pa.Table:
+        """All verdicts, by file and row."""
+        empty = pl.DataFrame(schema={"number": pl.Int64, "reason": pl.String, "message": pl.String})
+        frame = (
+            pl.concat([empty, *map(_frame, self.found)])
+            .sort("number")
+            .with_columns(file=pl.col("number") // (1 << FILE_BITS), row=pl.col("number") % (1 << FILE_BITS))
+        )
+        return frame.select("file", *SCHEMA.names).to_arrow().cast(pa.schema([("file", pa.int64()), *SCHEMA]))
+
+    def _rows(self) -> Iterator[tuple[Ints, Talk]]:
+        """The rows that are left, in order: their numbers and conversations."""
+        conditions = [Condition(text) for text in self.plan.settings.where]
+        for numbers, talk in self._all_rows():
+            kept = ~np.isin(numbers, self.gone)
+            for chosen, _ in selected(talk, self.plan.settings, conditions):
+                kept &= chosen
+            yield numbers[kept], talk if kept.all() else talk.of_rows(np.flatnonzero(kept))
+
+    def _all_rows(self) -> Iterator[tuple[Ints, Talk]]:
+        """The rows that can be read, in order: their numbers and conversations."""
+        for unit in self.plan.units:
+            for staged, _ in conversations_of(unit, self.plan):
+                batch = staged.batch
+                yield numbers_of(unit.file, batch.column("row").to_numpy()), Talk(batch.column("messages"))
+
+    def _judge(self, frame: pl.DataFrame) -> None:
+        self.found.append(frame.to_arrow())
+        self.gone = np.union1d(self.gone, frame["number"].to_numpy())
+
+    def _placed(self, frame: pl.DataFrame, column: str, prefix: str) -> pl.DataFrame:
+        """With the file and row in place of the number in `column`; that of the row itself stays as `number`."""
+        names = pl.Series([file.name for file in self.plan.inputs], dtype=pl.String)
+        numbers = frame[column]
+        added = [
+            names.gather(numbers // (1 << FILE_BITS)).alias(f"{prefix}file"),
+            (numbers % (1 << FILE_BITS)).alias(f"{prefix}row"),
+        ]
+        return frame.with_columns(*([] if prefix else [numbers.alias("number")])).with_columns(added)
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _normalization(settings: Settings) -> Normalization:
+    ignored = settings.dedup_ignores
+    form: Any = "NFKC" if "compat" in ignored else "NFC" if "form" in ignored else None
+    return Normalization(form, "case" in ignored, "space" in ignored)
+
+
+def _normalized(lists: pa.ListArray, same: Normalization) -> pa.ListArray:
+    return pa.ListArray.from_arrays(lists.offsets, same(lists.flatten()))
+
+
+def _evaluation_items(plan: Plan) -> tuple[pa.LargeStringArray, Sequence[tuple[str, int]]]:
+    """The texts of all evaluation items, and of each its file and row."""
+    texts: list[pa.Array] = [pa.array([], pa.large_string())]
+    sources: list[tuple[str, int]] = []
+    for file in plan.evaluation:
+        name = plan.settings.evaluation_field
+        settings = Settings(mode="none", shape="text" if name else "auto", input_field=name)
+        try:
+            shape, _ = recognize([file], settings)
+        except InputError as error:
+            remedy = "Name the field of the items' text with --evaluation-field."
+            raise InputError(error.problem, where=error.where, remedy=remedy) from None
+        field_ = "conversation" if shape.kind == "text" else "prompt"
+        records = readers.read_all(file, max_line_size=plan.settings.max_line_size)
+        for staged, _ in converse(records, shape):
+            talk = Talk(staged.batch.column("messages"))
+            texts.append(field_texts(talk, field_))
+            sources += [(file.name, row) for row in staged.batch.column("row").to_pylist()]
+    return pa.concat_arrays(texts), sources

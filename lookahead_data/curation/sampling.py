@@ -1,0 +1,24 @@
+"""Which rows a rate keeps: told by a hash of the row itself, so that the choice on a row never changes when
+others come or go."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lookahead_data.curation.exact import list_keys
+from lookahead_data.curation.fields import field_lists
+from lookahead_data.curation.hashing import mix, mix_one
+from lookahead_data.talk import Talk
+
+
+def chances(talk: Talk, field: str, seed: int) -> npt.NDArray[np.float64]:
+    """A number from 0 to below 1 for each conversation, by a field of it (see `fields`): equal fields have
+    equal numbers, and different ones independent numbers.
+
+    Args:
+        seed: another one gives other numbers.
+    """
+    keys = list_keys(field_lists(talk, field))[:, 0]
+    mixed = mix(keys ^ np.uint64(mix_one(seed)))
+    return (mixed >> np.uint64(11)).astype(np.float64) / (1 << 53)

@@ -1,0 +1,151 @@
+"""The verdicts of curation: which rows of each unit are not converted, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookahead_data.arrays import Ints
+from lookahead_data.errors import OutputError
+from lookahead_data.plan import Plan, Unit
+from lookahead_data.sink.publish import publishing, sha256_of, write_json, writing
+
+VERDICTS = "_job/verdicts"
+REPORTS = "curation"
+_DONE = f"{VERDICTS}/summary.json"
+
+SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.large_string()), ("message", pa.large_string())])
+"""A row that is not converted: its place in its file, a code from `errors.REASONS`, and words for people."""
+
+_NAMES = ("duplicates", "near_duplicates", "contamination")
+
+
+@dataclass(frozen=True)
+class Curation:
+    """What came of the passes over the whole corpus.
+
+    Attributes:
+        summary: for the manifest: counts, and the reports with their rows and SHA-256.
+    """
+
+    summary: Mapping[str, Any]
+
+
+def save_verdicts(
+    folder: Path, plan: Plan, verdicts: pa.Table, reports: Mapping[str, pa.Table], counts: Mapping[str, Any]
+) -> Curation:
+    """Publish verdicts and reports.
+
+    Args:
+        verdicts: `SCHEMA` with the column `file` (the place of the file among the inputs) before it, by file
+            and row.
+        reports: tables for people, by name.
+        counts: of them, by name.
+    """
+    digests = {}
+    files, rows = verdicts.column("file").to_numpy(), verdicts.column("row").to_numpy()
+    for unit, stop in zip(plan.units, _stops(plan.units), strict=True):
+        mine = (files == unit.file) & (rows >= unit.first_row) & (rows < stop)
+        table = verdicts.select(SCHEMA.names).filter(pa.array(mine))
+        digests[unit.name] = _write(folder / VERDICTS / f"{unit.name}.parquet", table)
+    told = {
+        f"{REPORTS}/{name}.parquet": {
+            "rows": table.num_rows,
+            "sha256": _write(folder / REPORTS / f"{name}.parquet", table),
+        }
+        for name, table in reports.items()
+    }
+    summary = {**counts, "reports": told}
+    document = {"fingerprint": plan.fingerprint, "verdicts": digests, "summary": summary}
+    write_json(folder / _DONE, document)
+    return Curation(summary)
+
+
+def load_curation(folder: Path, fingerprint: str) -> Curation | None:
+    """What an earlier run of the same job found, if all its files are whole."""
+    try:
+        document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        digests = {f"{VERDICTS}/{name}.parquet": digest for name, digest in document["verdicts"].items()}
+        digests |= {name: entry["sha256"] for name, entry in document["summary"]["reports"].items()}
+        if document["fingerprint"] != fingerprint:
+            return None
+        if any(sha256_of(folder / name) != digest for name, digest in digests.items()):
+            return None
+        return Curation(document["summary"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # not there, or not whole: the corpus is looked at again
+
+
+def load_verdicts(folder: Path, unit: Unit) -> pa.Table:
+    """The verdicts on the rows of a unit: `SCHEMA`, by row.
+
+    Raises:
+        OutputError: they cannot be read.
+    """
+    path = folder / VERDICTS / f"{unit.name}.parquet"
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(
+            f"the verdicts on its rows cannot be read: {error}",
+            where=str(path),
+            remedy="Start the job again with --overwrite.",
+        ) from None
+
+
+def refuse_folder(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder for a report in which other things stand, or an earlier one that is not replaced.
+
+    Raises:
+        OutputError: as said.
+    """
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError("is a file, not a folder", where=str(folder))
+    if there - {"verdicts.parquet", "summary.json", *(f"{name}.parquet" for name in _NAMES)}:
+        raise OutputError(
+            "the folder is not empty, and what is in it is not ours",
+            where=str(folder),
+            remedy="Name an empty or a new folder.",
+        )
+    if there and not overwrite:
+        raise OutputError(
+            "the folder holds an earlier report",
+            where=str(folder),
+            remedy="Name another folder, or use --overwrite.",
+        )
+
+
+def write_report(
+    folder: Path, verdicts: pa.Table, reports: Mapping[str, pa.Table], summary: Mapping[str, Any]
+) -> None:
+    """Write a report on a corpus into a folder of its own; `summary.json` comes last."""
+    with writing(folder):
+        for name in ("summary.json", "verdicts.parquet", *(f"{name}.parquet" for name in _NAMES)):
+            (folder / name).unlink(missing_ok=True)
+    _write(folder / "verdicts.parquet", verdicts)
+    for name, table in reports.items():
+        _write(folder / f"{name}.parquet", table)
+    write_json(folder / "summary.json", summary)
+
+
+def _stops(units: Sequence[Unit]) -> Ints:
+    """The row before which each unit ends: where the next one of its file begins."""
+    stops = [
+        later.first_row if later is not None and later.file == unit.file else np.iinfo(np.int64).max
+        for unit, later in zip(units, [*units[1:], None], strict=True)
+    ]
+    return np.array(stops)
+
+
+def _write(path: Path, table: pa.Table) -> str:
+    with publishing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    return sha256_of(path)
