@@ -21,6 +21,7 @@ from lookahead_data.curation.classes import OPENINGS, is_refusal, refuses
 from lookahead_data.curation.fields import FIELDS, field_lists, field_texts
 from lookahead_data.curation.sampling import chances
 from lookahead_data.curation.where import Condition
+from lookahead_data.sink import publish
 from lookahead_data.talk import Talk
 
 WORDS = [
@@ -456,3 +457,41 @@ def test_the_settings_can_be_told_as_options(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert la.Manifest.load(tmp_path / "out").settings == wanted
+
+
+def test_a_failure_at_any_publication_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", [*ROWS, *ROWS[:5]])
+    evaluation = write_jsonl(tmp_path / "eval.jsonl", [{"prompt": ROWS[4]["prompt"], "completion": "x"}])
+    more: dict[str, Any] = {"decontaminate": [evaluation], "unit_size": 10_000, **EVERYTHING}
+    convert(source, tmp_path / "golden", **more)
+
+    def contents(folder: Path) -> dict[str, bytes]:
+        files = [path for path in folder.rglob("*") if path.suffix in (".parquet", ".jsonl")]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+    golden, original = contents(tmp_path / "golden"), publish.commit
+    publications = 0
+    for failing in range(100):
+        published: list[Path] = []
+
+        def commit(temporary: Path, path: Path, published: list[Path] = published, at: int = failing) -> None:
+            published.append(path)
+            if len(published) == at + 1:
+                raise la.OutputError("injected", where=str(path))
+            original(temporary, path)
+
+        out = tmp_path / f"out-{failing}"
+        with monkeypatch.context() as patch:
+            patch.setattr(publish, "commit", commit)
+            try:
+                convert(source, out, **more)
+            except la.OutputError as error:
+                assert error.problem == "injected"
+            else:
+                publications = failing
+                break
+        assert not (out / "manifest.json").exists()
+        convert(source, out, **more)
+        assert contents(out) == golden
+        assert la.verify(out).ok
+    assert publications > 12
