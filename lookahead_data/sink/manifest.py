@@ -273,7 +273,7 @@ def account(
     *,
     warnings: Sequence[str],
     timing: Mapping[str, Any],
-    curation: Mapping[str, Any] | None,
+    curation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the manifest holds: all of it follows from `Plan.document()` and the receipts of its units."""
     totals = Counts()
