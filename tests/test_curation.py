@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from hypothesis import strategies as st
 import lookahead_data as la
 from lookahead_data.columns import MESSAGE
 from lookahead_data.curation.classes import OPENINGS, is_refusal, refuses
+from lookahead_data.curation.clusters import Components
 from lookahead_data.curation.fields import FIELDS, field_lists, field_texts
 from lookahead_data.curation.sampling import chances
 from lookahead_data.curation.where import Condition
@@ -457,6 +461,31 @@ def test_the_settings_can_be_told_as_options(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert la.Manifest.load(tmp_path / "out").settings == wanted
+
+
+def killed_while_it_looks(source: str, out: str) -> None:
+    def kill(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Components.link = kill  # type: ignore[method-assign]
+    la.convert(source, out, tokenizer="builtin", workers=1, near_dedup=0.7)
+
+
+def test_a_job_that_is_killed_while_it_looks_goes_on(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", [*ROWS, *ROWS[:5]])
+    out = tmp_path / "out"
+    process = multiprocessing.get_context("spawn").Process(
+        target=killed_while_it_looks, args=(str(source), str(out))
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    left = list((out / "_job").glob(".tmp-*"))
+    assert any(path.is_dir() and list(path.rglob("*")) for path in left)
+    manifest = convert(source, out, near_dedup=0.7)
+    assert manifest.totals["filtered"] == {"near_duplicate": 5}
+    assert not list((out / "_job").glob(".tmp-*"))
+    assert la.verify(out).ok
 
 
 def test_a_failure_at_any_publication_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -197,9 +198,12 @@ def _earlier_plan(folder: Path) -> Any:
 
 def sweep(folder: Path) -> None:
     """Remove what was left unfinished in a folder that is held, while nobody writes there."""
-    for path in folder.rglob(f"{TEMPORARY}*"):
+    for path in list(folder.rglob(f"{TEMPORARY}*")):
         with writing(path):
-            path.unlink(missing_ok=True)
+            if path.is_dir():  # what a pass over the corpus spilled
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def drop_unnamed(folder: Path, named: Collection[str]) -> None:
