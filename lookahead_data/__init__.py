@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lookahead_data.check.inspect import inspect
     from lookahead_data.check.report import Problem, Verification
     from lookahead_data.check.verify import verify
-    from lookahead_data.config import Settings, load_config
+    from lookahead_data.config import Settings
     from lookahead_data.curating import CurationReport
     from lookahead_data.errors import (
         InputError,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TemplateError,
         TokenizerError,
     )
+    from lookahead_data.jobfile import load_config
     from lookahead_data.listener import Listener
     from lookahead_data.rewrite.report import PreviewReport
     from lookahead_data.sink.manifest import Manifest
@@ -51,7 +52,7 @@ _HOMES = {
     "check_for": "trainers.check",
     "TrainerCheck": "trainers.check",
     "Settings": "config",
-    "load_config": "config",
+    "load_config": "jobfile",
     "Manifest": "sink.manifest",
     "Listener": "listener",
     "LookaheadError": "errors",

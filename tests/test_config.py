@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from lookahead_data.config import CONNECTOR, PHRASE, Settings, load_config, parse_size
+from lookahead_data.config import CONNECTOR, PHRASE, Settings, parse_size
 from lookahead_data.errors import SettingsError
+from lookahead_data.jobfile import load_config
 
 
 def test_the_defaults_are_the_papers() -> None:

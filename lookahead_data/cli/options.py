@@ -15,8 +15,9 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from lookahead_data.config import CHOICES, IGNORABLE, Job, Settings, load_config, parse_size
+from lookahead_data.config import CHOICES, IGNORABLE, Settings, parse_size
 from lookahead_data.errors import LookaheadError, SettingsError
+from lookahead_data.jobfile import Job, load_config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
