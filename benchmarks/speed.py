@@ -115,7 +115,7 @@ def segments(path: Path, kind: str, model: Model, settings: Settings) -> Iterato
     )
     file = describe(str(path))
     (whole,) = jsonl.split(file, file.size + 1)
-    preview, render, *_ = build_stages(settings, model)
+    _, preview, render, *_ = build_stages(settings, model)
     found = jsonl.blocks(file, whole, BATCH_BYTES, settings.max_line_size)
     for staged, _ in blocks.conversations((Block(*block) for block in found), shape, settings.max_line_size):
         rows = render(preview(staged.batch).batch).batch

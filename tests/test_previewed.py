@@ -55,7 +55,7 @@ def both_ways(
         template = ChatTemplate(source, name="t", variables=tokenizer.named)
         template.probe()
     chosen = Settings(tokenizer="builtin", mask_preview=True, **changes)
-    preview, render, encode, *_ = build_stages(chosen, Model(Engines(tokenizer), template))
+    _, preview, render, encode, *_ = build_stages(chosen, Model(Engines(tokenizer), template))
     assert isinstance(render, Render)
     assert isinstance(encode, Encode)
     columns = {"row": list(range(len(rows))), "offset": [None] * len(rows), "messages": rows}
