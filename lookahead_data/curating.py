@@ -22,7 +22,6 @@ from lookahead_data.config import Settings
 from lookahead_data.curation.contamination import contaminated
 from lookahead_data.curation.exact import exact_duplicates, list_keys
 from lookahead_data.curation.fields import field_lists, field_texts
-from lookahead_data.curation.near import NearSettings, near_duplicates
 from lookahead_data.curation.normalize import Normalization
 from lookahead_data.curation.shingles import Shingling
 from lookahead_data.curation.where import Condition
@@ -192,6 +191,9 @@ class _Work:
         self._judge(frame.select("number", pl.lit("duplicate").alias("reason"), message.alias("message")))
 
     def deduplicate_nearly(self, folder: Path) -> None:
+        # Loaded only here: SciPy and datasketch take as long as all else, and few jobs need them.
+        from lookahead_data.curation.near import NearSettings, near_duplicates
+
         settings = self.plan.settings
         assert settings.near_dedup is not None
         near = NearSettings(

@@ -127,3 +127,8 @@ def test_every_column_says_who_adds_it_and_what_it_means() -> None:
     for column in columns.COLUMNS.values():
         assert column.added_by
         assert column.meaning
+
+
+def test_converting_loads_nothing_that_near_duplicates_alone_need() -> None:
+    code = "import sys, lookahead_data.api; print([n for n in ('scipy', 'datasketch') if n in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
