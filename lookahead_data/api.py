@@ -124,9 +124,7 @@ def _convert_units(
     if not any(receipt.counts.written for receipt in ordered):
         listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
-    manifest = Manifest.build(
-        folder, plan, ordered, {"seconds": round(seconds, 3)}, curation.summary if curation else None
-    )
+    manifest = Manifest.build(folder, plan, ordered, {"seconds": round(seconds, 3)}, curation)
     write_card(manifest)
     write_dataset_files(manifest)
     manifest.save()

@@ -30,20 +30,21 @@ from lookahead_data.listener import Listener
 from lookahead_data.plan import Plan
 from lookahead_data.planning import recognize
 from lookahead_data.sink.publish import writing
-from lookahead_data.sink.verdicts import SCHEMA, Curation, load_curation, save_verdicts
+from lookahead_data.sink.verdicts import SCHEMA, load_curation, save_verdicts
 from lookahead_data.source import readers
 from lookahead_data.source.conversations import converse
 from lookahead_data.source.unit import conversations_of
 from lookahead_data.stages.select import selected
 from lookahead_data.talk import Talk
+from lookahead_data.texts import says_something
 
 FILE_BITS = 40
 """A row's number in the corpus is that of its file, and in so many bits that in the file."""
 
 
-def curate_corpus(plan: Plan, folder: Path, listener: Listener) -> Curation | None:
-    """Find the rows that are not to be converted, and publish the verdicts on them; None if nothing asks
-    for it. What an earlier run of the job found stays.
+def curate_corpus(plan: Plan, folder: Path, listener: Listener) -> Mapping[str, Any] | None:
+    """Find the rows that are not to be converted, and publish the verdicts on them; gives what the manifest
+    says of it, None if nothing asks for it. What an earlier run of the job found stays.
 
     Args:
         folder: the output folder, which is held.
@@ -102,7 +103,7 @@ def _look(work: _Work, folder: Path, listener: Listener) -> None:
     with writing(folder), tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as name:
         if settings.decontaminate:
             listener.warned(f"looking for the items of {', '.join(settings.decontaminate)}")
-            work.decontaminate()
+            work.decontaminate(listener)
         if settings.dedup != "none":
             listener.warned(f"looking for duplicates by {settings.dedup}")
             work.deduplicate(Path(name))
@@ -146,9 +147,11 @@ class _Work:
                     )
                     self._judge(frame)
 
-    def decontaminate(self) -> None:
+    def decontaminate(self, listener: Listener) -> None:
         settings = self.plan.settings
-        items, sources = _evaluation_items(self.plan)
+        items, sources, unread = _evaluation_items(self.plan)
+        for file, row, reason in unread:
+            listener.warned(f"row {row} of {file} cannot be looked for: {reason}")
         texts = ((rows, field_texts(talk, "conversation")) for rows, talk in self._rows())
         hits = contaminated(texts, items, settings.contamination_ngram)
         frame = _frame(hits)
@@ -160,6 +163,7 @@ class _Work:
         self.reports["contamination"] = shown.to_arrow()
         self.counts["contamination"] = {
             "items": len(items),
+            "items_not_read": len(unread),
             "items_found": frame["item"].n_unique(),
             "rows": frame["number"].n_unique(),
             "left_out": settings.contamination == "filter",
@@ -180,8 +184,10 @@ class _Work:
         settings = self.plan.settings
         same = _normalization(settings)
         keys = (
-            (rows, list_keys(_normalized(field_lists(talk, settings.dedup), same)))
+            (rows[said], list_keys(_normalized(field_lists(talk.of_rows(said), settings.dedup), same)))
             for rows, talk in self._rows()
+            # What says nothing is nobody's duplicate: plain text has no prompt, say.
+            for said in [np.flatnonzero(says_something(pl.Series(field_texts(talk, settings.dedup))))]
         )
         frame = _frame(exact_duplicates(keys, folder))
         frame = self._placed(self._placed(frame, "first", "first_"), "row", "")
@@ -282,10 +288,14 @@ def _normalized(lists: pa.ListArray, same: Normalization) -> pa.ListArray:
     return pa.ListArray.from_arrays(lists.offsets, same(lists.flatten()))
 
 
-def _evaluation_items(plan: Plan) -> tuple[pa.LargeStringArray, Sequence[tuple[str, int]]]:
-    """The texts of all evaluation items, and of each its file and row."""
+def _evaluation_items(
+    plan: Plan,
+) -> tuple[pa.LargeStringArray, Sequence[tuple[str, int]], Sequence[tuple[str, int, str]]]:
+    """The texts of all evaluation items, and of each its file and row; and the file and row of those that
+    cannot be read, and why."""
     texts: list[pa.Array] = [pa.array([], pa.large_string())]
     sources: list[tuple[str, int]] = []
+    unread: list[tuple[str, int, str]] = []
     for file in plan.evaluation:
         name = plan.settings.evaluation_field
         settings = Settings(mode="none", shape="text" if name else "auto", input_field=name)
@@ -300,4 +310,5 @@ def _evaluation_items(plan: Plan) -> tuple[pa.LargeStringArray, Sequence[tuple[s
             talk = Talk(staged.batch.column("messages"))
             texts.append(field_texts(talk, field_))
             sources += [(file.name, row) for row in staged.batch.column("row").to_pylist()]
-    return pa.concat_arrays(texts), sources
+            unread += [(file.name, reject.row, reject.message) for reject in staged.rejects]
+    return pa.concat_arrays(texts), sources, unread

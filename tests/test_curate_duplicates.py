@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lookahead_data.arrays import Ints
 from lookahead_data.curation import exact, near, spill
 from lookahead_data.curation.clusters import Components, clusters
-from lookahead_data.curation.exact import exact_duplicates, joined_keys, list_keys, text_keys
+from lookahead_data.curation.exact import exact_duplicates, list_keys, text_keys
 from lookahead_data.curation.near import NearDuplicates, NearSettings, near_duplicates
 from lookahead_data.curation.shingles import Shingling
 from lookahead_data.errors import OutputError, SettingsError
@@ -59,14 +59,6 @@ def test_exact_duplicates_are_equal_texts(
 
 
 fields = st.sampled_from(["", "a", "b", "ab", "\0", "a\0", "\0a"])
-
-
-@given(st.lists(st.tuples(fields, fields), min_size=2, max_size=9))
-def test_fields_are_kept_apart(rows: list[tuple[str, str]]) -> None:
-    keys = joined_keys(text_keys(large(list(column))) for column in zip(*rows, strict=True))
-    assert keys.shape == (len(rows), 2)
-    for (one, first), (other, second) in itertools.combinations(zip(rows, keys.tolist(), strict=True), 2):
-        assert (one == other) == (first == second)
 
 
 @given(st.lists(st.lists(fields, max_size=4), min_size=2, max_size=9))

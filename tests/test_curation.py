@@ -247,6 +247,13 @@ def test_the_first_of_equal_rows_stays(tmp_path: Path) -> None:
     assert 20 not in filtered(tmp_path / "strict")
 
 
+def test_what_says_nothing_is_no_duplicate(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", [{"text": row["prompt"]} for row in ROWS])
+    for dedup in ("prompt", "conversation"):
+        manifest = convert(source, tmp_path / dedup, mode="none", dedup=dedup)
+        assert manifest.totals["written"] == len(ROWS)
+
+
 def test_near_duplicates_leave_one_of_each_cluster(tmp_path: Path) -> None:
     rows = [dict(row) for row in ROWS]
     for at in (7, 40):
@@ -287,7 +294,7 @@ def test_contamination_is_left_out_or_only_reported(tmp_path: Path) -> None:
     manifest = convert(source, tmp_path / "out", decontaminate=[evaluation])
     assert filtered(tmp_path / "out") == {11: "contaminated", 12: "contaminated"}
     assert manifest.document["curation"]["contamination"] == {
-        "items": 3, "items_found": 2, "rows": 2, "left_out": True,
+        "items": 3, "items_not_read": 0, "items_found": 2, "rows": 2, "left_out": True,
     }  # fmt: skip
     assert [entry["path"] for entry in manifest.document["evaluation"]] == [str(evaluation)]
     found = pl.read_parquet(tmp_path / "out" / "curation" / "contamination.parquet")
@@ -302,6 +309,22 @@ def test_contamination_is_left_out_or_only_reported(tmp_path: Path) -> None:
     assert reported.document["curation"]["contamination"]["rows"] == 2
     by_answer = convert(source, tmp_path / "answers", decontaminate=[evaluation], evaluation_field="answer")
     assert by_answer.document["curation"]["contamination"]["items"] == 3
+
+
+def test_evaluation_items_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    class Hears(la.Listener):
+        said: list[str] = []  # noqa: RUF012
+
+        def warned(self, message: str) -> None:
+            self.said.append(message)
+
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    evaluation = tmp_path / "eval.jsonl"
+    evaluation.write_text('{"prompt": "a b c", "completion": "d"}\nnot json\n')
+    manifest = convert(source, tmp_path / "out", decontaminate=[evaluation], listener=Hears())
+    found = manifest.document["curation"]["contamination"]
+    assert (found["items"], found["items_not_read"]) == (1, 1)
+    assert any(message.startswith(f"row 1 of {evaluation} cannot be looked for") for message in Hears.said)
 
 
 def test_another_evaluation_set_is_another_job(tmp_path: Path) -> None:

@@ -41,13 +41,6 @@ def list_keys(lists: pa.LargeListArray | pa.ListArray) -> Keys:
     return _digests(memoryview(text_keys(lists.flatten()).tobytes()), offsets_of(lists) * _KEY_BYTES)
 
 
-def joined_keys(fields: Iterable[Keys]) -> Keys:
-    """The key of several fields together, in their order."""
-    together = np.concatenate(list(fields), axis=1)
-    bounds = np.arange(len(together) + 1) * (together.shape[1] * 8)
-    return _digests(memoryview(together.tobytes()), bounds)
-
-
 def _digests(data: memoryview, bounds: Ints) -> Keys:
     # The one loop over rows: no library hashes many texts at once with a hash that stands against intent,
     # and it takes a microsecond a row.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,10 @@ SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.large_string()), ("messag
 _NAMES = ("duplicates", "near_duplicates", "contamination")
 
 
-@dataclass(frozen=True)
-class Curation:
-    """What came of the passes over the whole corpus.
-
-    Attributes:
-        summary: for the manifest: counts, and the reports with their rows and SHA-256.
-    """
-
-    summary: Mapping[str, Any]
-
-
 def save_verdicts(
     folder: Path, plan: Plan, verdicts: pa.Table, reports: Mapping[str, pa.Table], counts: Mapping[str, Any]
-) -> Curation:
-    """Publish verdicts and reports.
+) -> Mapping[str, Any]:
+    """Publish verdicts and reports; gives for the manifest the counts, and the reports with their rows and SHA-256.
 
     Args:
         verdicts: `SCHEMA` with the column `file` (the place of the file among the inputs) before it, by file
@@ -65,10 +53,10 @@ def save_verdicts(
     summary = {**counts, "reports": told}
     document = {"fingerprint": plan.fingerprint, "verdicts": digests, "summary": summary}
     write_json(folder / _DONE, document)
-    return Curation(summary)
+    return summary
 
 
-def load_curation(folder: Path, fingerprint: str) -> Curation | None:
+def load_curation(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
     """What an earlier run of the same job found, if all its files are whole."""
     try:
         document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
@@ -78,7 +66,8 @@ def load_curation(folder: Path, fingerprint: str) -> Curation | None:
             return None
         if any(sha256_of(folder / name) != digest for name, digest in digests.items()):
             return None
-        return Curation(document["summary"])
+        summary: Mapping[str, Any] = document["summary"]
+        return summary
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # not there, or not whole: the corpus is looked at again
 
