@@ -27,8 +27,9 @@ from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_unnamed, held, sweep
 from lookahead_data.sink.load_from_disk import write_dataset_files
-from lookahead_data.sink.manifest import QUARANTINE, Manifest, Receipt, load_receipt
+from lookahead_data.sink.manifest import Manifest
 from lookahead_data.sink.publish import sweep_beside, write_text
+from lookahead_data.sink.receipts import QUARANTINE, Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
 from lookahead_data.source.conversations import Shape

@@ -20,9 +20,10 @@ from lookahead_data.errors import InputError, OutputError
 from lookahead_data.model.load import Model
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.rowhash import RowsHash, hash_rows
-from lookahead_data.sink.manifest import QUARANTINE, Counts, Receipt
+from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.quarantine import place_of, write_rejected
+from lookahead_data.sink.receipts import QUARANTINE, Receipt
 from lookahead_data.sink.shards import ShardWriter
 from lookahead_data.sink.verdicts import load_verdicts
 from lookahead_data.source.unit import conversations_of

@@ -28,7 +28,7 @@ from lookahead_data.plan import InputFile
 from lookahead_data.sink import folder as folder_module
 from lookahead_data.sink import manifest as manifest_module
 from lookahead_data.sink import publish, shards
-from lookahead_data.sink.manifest import Counts
+from lookahead_data.sink.counts import Counts
 from lookahead_data.stages.label import Label
 
 pytestmark = pytest.mark.skipif(ELSEWHERE, reason="looks at /proc")

@@ -30,7 +30,7 @@ from lookahead_data.columns import schema
 from lookahead_data.errors import OutputError, SettingsError, TokenizerError
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.rowhash import RowsHash, hash_rows
-from lookahead_data.sink.manifest import Counts
+from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.profiles import PROFILES, documents_of
 from lookahead_data.sink.publish import sha256_of
 from lookahead_data.stages import pack

@@ -27,10 +27,12 @@ from lookahead_data.errors import InputError, OutputError, SettingsError, Tokeni
 from lookahead_data.plan import InputFile, Unit, fingerprint_of
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink import shards as shards_module
+from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.formats import WRITER
-from lookahead_data.sink.manifest import Counts, Receipt, account
+from lookahead_data.sink.manifest import account
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
+from lookahead_data.sink.receipts import Receipt
 
 Row = dict[str, list[int]]
 

@@ -30,7 +30,7 @@ from lookahead_data.model.engines import Engines
 from lookahead_data.model.load import Model, load_model, preload
 from lookahead_data.pipeline import Progress, run_unit
 from lookahead_data.plan import InputFile, Plan, Unit
-from lookahead_data.sink.manifest import Receipt
+from lookahead_data.sink.receipts import Receipt
 
 SMALL = 8 << 20
 """Bytes of input below which starting workers costs more than it gains."""

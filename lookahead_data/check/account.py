@@ -13,15 +13,9 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import LookaheadError, OutputError
 from lookahead_data.plan import FORMAT, Unit, fingerprint_of
 from lookahead_data.sink.folder import differences, short
-from lookahead_data.sink.manifest import (
-    MANIFEST,
-    PLAN,
-    Manifest,
-    Receipt,
-    account,
-    receipt_path,
-)
+from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest, account
 from lookahead_data.sink.profiles import PROFILES
+from lookahead_data.sink.receipts import Receipt, receipt_path
 from lookahead_data.sink.shards import Shard
 from lookahead_data.source.conversations import Shape
 

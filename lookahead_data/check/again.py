@@ -19,10 +19,12 @@ from lookahead_data.model.load import Model
 from lookahead_data.pipeline import Converted, converted_batches
 from lookahead_data.plan import Plan, Unit
 from lookahead_data.planning import plan_job
+from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.folder import differences, short
 from lookahead_data.sink.formats import open_shard
-from lookahead_data.sink.manifest import PLAN, Counts, Receipt
+from lookahead_data.sink.manifest import PLAN
 from lookahead_data.sink.profiles import PROFILES
+from lookahead_data.sink.receipts import Receipt
 from lookahead_data.sink.shards import Shard, weights_path
 from lookahead_data.source.discover import discover
 from lookahead_data.stages.pack import packer_for

@@ -12,11 +12,13 @@ from lookahead_data.check.report import Findings
 from lookahead_data.plan import Unit
 from lookahead_data.rowhash import hash_rows
 from lookahead_data.sink.card import CARD, pattern
+from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.formats import ARROW
 from lookahead_data.sink.load_from_disk import dataset_files
-from lookahead_data.sink.manifest import MANIFEST, QUARANTINE, RECEIPTS, Counts, receipt_path
+from lookahead_data.sink.manifest import MANIFEST
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
+from lookahead_data.sink.receipts import QUARANTINE, RECEIPTS, receipt_path
 from lookahead_data.sink.shards import WEIGHTS
 from lookahead_data.sink.verdicts import REPORTS
 

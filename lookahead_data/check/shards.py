@@ -12,8 +12,9 @@ from lookahead_data.check.rows import Flaws, Rules, Tally, check_rows
 from lookahead_data.check.weights import check_weights
 from lookahead_data.listener import Listener
 from lookahead_data.sink.formats import ShardReader, open_shard
-from lookahead_data.sink.manifest import MANIFEST, Receipt
+from lookahead_data.sink.manifest import MANIFEST
 from lookahead_data.sink.publish import sha256_of
+from lookahead_data.sink.receipts import Receipt
 from lookahead_data.sink.shards import Shard
 
 

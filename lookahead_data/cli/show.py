@@ -95,7 +95,8 @@ class _Rate(ProgressColumn):
 
 def show_manifest(manifest: Manifest) -> None:
     """A finished conversion in a few lines."""
-    from lookahead_data.sink.manifest import NOTES, QUARANTINE
+    from lookahead_data.sink.counts import NOTES
+    from lookahead_data.sink.receipts import QUARANTINE
 
     totals, settings = manifest.totals, manifest.settings
     shards = len(manifest.document["shards"])
@@ -131,7 +132,7 @@ def show_manifest(manifest: Manifest) -> None:
 
 def show_report(report: PreviewReport, output: str) -> None:
     """A finished `preview` in a few lines."""
-    from lookahead_data.sink.manifest import NOTES
+    from lookahead_data.sink.counts import NOTES
 
     click.echo(
         f"{output}: {report.written:,} of {report.read:,} rows, {report.previews:,} previews; "

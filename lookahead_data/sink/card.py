@@ -6,8 +6,9 @@ from pathlib import Path
 
 from lookahead_data.columns import COLUMNS
 from lookahead_data.config import Settings
+from lookahead_data.sink.counts import NOTES
 from lookahead_data.sink.formats import ARROW
-from lookahead_data.sink.manifest import NOTES, Manifest
+from lookahead_data.sink.manifest import Manifest
 from lookahead_data.sink.profiles import PROFILES, Profile
 from lookahead_data.sink.publish import write_text
 

@@ -18,8 +18,9 @@ from lookahead_data.plan import Plan
 from lookahead_data.sink.card import CARD
 from lookahead_data.sink.formats import ARROW, PARQUET
 from lookahead_data.sink.load_from_disk import INFO, STATE
-from lookahead_data.sink.manifest import MANIFEST, PLAN, QUARANTINE, RECEIPTS, Manifest
+from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
 from lookahead_data.sink.publish import TEMPORARY, write_json, writing
+from lookahead_data.sink.receipts import QUARANTINE, RECEIPTS
 from lookahead_data.sink.shards import WEIGHTS, Shard
 from lookahead_data.sink.verdicts import REPORTS, VERDICTS
 

@@ -1,0 +1,182 @@
+"""Counts: what became of rows and tokens, of a unit or of a whole job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lookahead_data.batches import Packing
+from lookahead_data.errors import OutputError
+from lookahead_data.rowhash import RowsHash, hash_rows
+
+QUANTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
+"""Percentiles of the row lengths that the manifest states."""
+
+
+@dataclass
+class Counts:
+    """Rows and tokens, of a unit or of the whole job.
+
+    `read == written + sum(filtered.values()) + sum(quarantined.values())` always holds, and so it does
+    for the hashes of these rows.
+
+    Attributes:
+        read, written: rows.
+        filtered, quarantined: rows that were not written, by reason.
+        tokens, supervised_tokens: in the rows written, padding not counted.
+        previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
+            their previews; the answer tokens that these show; those that show the whole answer.
+        audited: rows encoded by `tokenizers` too, to hold a faster engine to it.
+        notes: rows that are worth knowing of, by kind (see `NOTES`).
+        lengths: how many of the rows written have how many tokens.
+        packed_rows, capacity: rows into which the documents were packed, and the tokens that these may hold.
+        pad_tokens: with which packed rows were filled up.
+        dropped_rows, dropped_tokens: packed rows that were not written since they were not full, and
+            their tokens. A document that stood in such a row as a whole is not written, but `filtered`.
+        rows_hash: which rows were read, written and rejected.
+    """
+
+    read: int = 0
+    written: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)
+    quarantined: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    supervised_tokens: int = 0
+    previewed_rows: int = 0
+    previews: int = 0
+    previewed_tokens: int = 0
+    whole_answers: int = 0
+    audited: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    lengths: Counter[int] = field(default_factory=Counter)
+    packed_rows: int = 0
+    capacity: int = 0
+    pad_tokens: int = 0
+    dropped_rows: int = 0
+    dropped_tokens: int = 0
+    rows_hash: RowsHash = field(default_factory=RowsHash)
+
+    def __iadd__(self, other: Counts) -> Counts:
+        for name, value in vars(other).items():
+            mine = getattr(self, name)
+            if isinstance(mine, Counter):
+                mine.update(value)
+            else:
+                setattr(self, name, mine + value)
+        return self
+
+    def take_packing(self, packed: Packing, file: int) -> None:
+        """Count the rows into which all the documents were packed.
+
+        Where documents were cut, each piece has a first token that is not supervised.
+
+        Args:
+            file: the place of the documents' file among the inputs.
+
+        Raises:
+            OutputError: documents or tokens were lost or doubled.
+        """
+        for name, now, then in (
+            ("documents", packed.documents, self.written),
+            ("tokens", packed.tokens + packed.dropped_tokens, self.tokens),
+        ):
+            if now != then:
+                raise OutputError(f"packed {now} of {then} {name}", remedy=_FAULT)
+        if packed.balance:
+            raise OutputError("packed as many tokens as there were, but not the same ones", remedy=_FAULT)
+        self.packed_rows, self.capacity = packed.rows, packed.rows * packed.capacity
+        self.tokens, self.supervised_tokens = packed.tokens, packed.supervised_tokens
+        self.pad_tokens = packed.pad_tokens
+        self.dropped_rows, self.dropped_tokens = packed.dropped_rows, packed.dropped_tokens
+        self.notes += Counter(row_not_learned=packed.rows_not_learned)
+        moved = hash_rows([reject.row for reject in packed.left_out], file)
+        self.rows_hash += RowsHash(written=-moved, rejected=moved)
+        self.written -= len(packed.left_out)
+        self.filtered.update(reject.reason for reject in packed.left_out)
+        self.lengths -= Counter(packed.left_out.values())
+
+    def check(self, where: str) -> None:
+        """Raise `OutputError` if a row is not accounted for."""
+        accounted = self.written + self.filtered.total() + self.quarantined.total()
+        if self.read != accounted:
+            raise OutputError(
+                f"read {self.read} rows and accounted for {accounted}", where=where, remedy=_FAULT
+            )
+        if not self.rows_hash.balanced:
+            raise OutputError(
+                f"read {self.read} rows and accounted for as many, but they are not the same ones",
+                where=where,
+                remedy=_FAULT,
+            )
+
+    def quantiles(self) -> dict[str, int]:
+        """Percentiles of the row lengths, in tokens (nearest rank)."""
+        ranked = sorted(self.lengths.items())
+        found: dict[str, int] = {}
+        for percent in QUANTILES if self.written else ():
+            rank = max(-(-percent * self.written // 100), 1)
+            seen = 0
+            for length, rows in ranked:
+                seen += rows
+                if seen >= rank:
+                    found[f"p{percent}"] = length
+                    break
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The counts as plain values, the histogram as quantiles."""
+        plain: dict[str, Any] = {
+            name: dict(sorted(value.items())) if isinstance(value, Counter) else value
+            for name, value in vars(self).items()
+            if name != "lengths"
+        }
+        if self.capacity:
+            plain["packing_efficiency"] = round(self.tokens / self.capacity, 4)
+        return plain | {"rows_hash": self.rows_hash.to_dict(), "length_quantiles": self.quantiles()}
+
+    def document(self) -> dict[str, Any]:
+        """All of the counts as plain values, for the receipt."""
+        return self.summary() | {"lengths": {str(k): v for k, v in sorted(self.lengths.items())}}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Counts:
+        """The counts of a receipt; what is not as it should be is a `ValueError`, `KeyError` or `TypeError`."""
+        values = dict(document)
+        values.pop("length_quantiles")
+        values.pop("packing_efficiency", None)
+        for name in ("filtered", "quarantined", "notes"):
+            values[name] = Counter(dict(values[name]))
+        values["lengths"] = Counter({int(k): v for k, v in dict(values["lengths"]).items()})
+        for name, value in values.items():
+            numbers = value.values() if isinstance(value, Counter) else (value,)
+            if name != "rows_hash" and not all(type(number) is int for number in numbers):
+                raise ValueError(f"{name} holds something that is no whole number")
+        values["rows_hash"] = RowsHash.from_dict(values["rows_hash"])
+        return cls(**values)
+
+
+_FAULT = "This is a fault of lookahead_data; please report it."
+
+NOTES: dict[str, str] = {
+    "nul_in_text": "the text holds a NUL character (written \\u0000)",
+    "preview_without_user_message": "no preview: no user message stands right before the answer, or the answer is empty",
+    "preview_differs": "previewed the slow way, since the quick one gave another preview on a sample",
+    "trace_differs": "rendered one by one, since the traced layout of their shape did not hold",
+    "reasoning_before_answer": "the model learns to reason before the answer that is previewed",
+    "template_rewrites_answer": "the template changes more of an answer than white space around it",
+    "answer_without_preview": "an answer is learned that no prompt previews "
+    "(--preview-turns all previews each, --supervise last learns the last alone)",
+    "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show",
+    "differs_from_inference": "the template renders a supervised turn otherwise than at inference",
+    "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
+    "(name one with --end-token)",
+    "reasoning_left_out": "the template leaves out the reasoning of a message",
+    "safety": "rows read whose answer begins as refusals do",
+    "refusal_without_preview": "a refusal that no prompt previews, since its first tokens are the ones to keep",
+    "truncated": "cut to the maximum length",
+    "split": "cut into documents of at most the maximum length, each packed by itself",
+    "row_not_learned": "packed rows of nothing but pieces of one token, of which no token counts in the loss",
+}
+"""What `Counts.notes` counts."""
