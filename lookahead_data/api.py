@@ -14,18 +14,19 @@ from typing import Any, TypeVar
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.backends.local import Crew
+from lookahead_data.backends.local import Crew, Job
 from lookahead_data.config import Settings, quarantine_limit
 from lookahead_data.curating import CurationReport, curate_corpus, report_on
 from lookahead_data.errors import OutputError, QuarantineError, SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model
-from lookahead_data.plan import InputFile, Plan
+from lookahead_data.ordering import ranges_of
+from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
 from lookahead_data.planning import plan_corpus, plan_job, recognize
 from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
-from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_unnamed, held, sweep
+from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs, drop_unnamed, held, sweep
 from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.manifest import Manifest
 from lookahead_data.sink.publish import sweep_beside, write_text
@@ -105,32 +106,47 @@ def _convert_units(
 ) -> Manifest:
     """Convert the units that have no receipt yet, and close the account."""
     curation = curate_corpus(plan, folder, listener)
-    receipts: dict[int, Receipt] = {}
-    for unit in plan.units:
-        if earlier := load_receipt(folder, unit, plan.fingerprint):
-            receipts[unit.index] = earlier
-    todo = [unit for unit in plan.units if unit.index not in receipts]
-    if receipts:
-        listener.warned(f"going on with {len(todo)} of {len(plan.units)} units; the others are done")
-    listener.planned(
-        size=sum(unit.size for unit in todo),
-        units=len(todo),
-        shape=str(Shape(**plan.shape)),
-    )
-    for receipt in crew.run(todo, plan, model, folder, listener.advanced, strict=strict):
-        receipts[receipt.unit] = receipt
-    ordered = [receipts[unit.index] for unit in plan.units]
+    job = Job(plan, folder, strict)
+    receipts = _do(crew, plan.units, job, model, listener)
+    ranges: list[Receipt] = []
+    if plan.settings.is_ordered:
+        runs = tuple(run for receipt in receipts for run in receipt.runs)
+        listener.warned(f"putting {sum(run.rows for run in runs):,} rows in order")
+        ranges = _do(crew, ranges_of(plan.settings, receipts), job._replace(runs=runs), model, listener)
     sweep(folder)  # what a worker that died left behind
-    drop_unnamed(folder, [path for receipt in ordered for shard in receipt.shards for path in shard.files])
-    if not any(receipt.counts.written for receipt in ordered):
+    writers = ranges or receipts
+    drop_unnamed(folder, [path for receipt in writers for shard in receipt.shards for path in shard.files])
+    if not any(receipt.counts.written for receipt in receipts):
         listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
-    manifest = Manifest.build(folder, plan, ordered, {"seconds": round(seconds, 3)}, curation)
+    manifest = Manifest.build(folder, plan, receipts, {"seconds": round(seconds, 3)}, curation, ranges)
     write_card(manifest)
     write_dataset_files(manifest)
     manifest.save()
+    drop_runs(folder)
     listener.finished()
     return manifest
+
+
+def _do(
+    crew: Crew, tasks: Sequence[Unit | KeyRange], job: Job, model: Model, listener: Listener
+) -> list[Receipt]:
+    """Do the tasks that have no receipt yet; gives all receipts, in order."""
+    receipts: dict[int, Receipt] = {}
+    for task in tasks:
+        if earlier := load_receipt(job.folder, task, job.plan.fingerprint):
+            receipts[task.index] = earlier
+    todo = [task for task in tasks if task.index not in receipts]
+    of_units = not tasks or isinstance(tasks[0], Unit)
+    if receipts:
+        what = "units" if of_units else "ranges"
+        listener.warned(f"going on with {len(todo)} of {len(tasks)} {what}; the others are done")
+    if of_units:
+        size = sum(task.size for task in todo if isinstance(task, Unit))
+        listener.planned(size=size, units=len(todo), shape=str(Shape(**job.plan.shape)))
+    for receipt in crew.run(todo, job, model, listener.advanced):
+        receipts[receipt.index] = receipt
+    return [receipts[task.index] for task in tasks]
 
 
 def _refuse_quarantine(manifest: Manifest, allowed: int | str) -> None:

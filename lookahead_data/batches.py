@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -73,6 +73,20 @@ class Packing:
     dropped_tokens: int = 0
     left_out: dict[Reject, int] = field(default_factory=dict)
     balance: int = 0
+
+    @classmethod
+    def total(cls, parts: Iterable[Packing | None]) -> Packing | None:
+        """The sum of parts that were packed by themselves; None if there are none."""
+        total: Packing | None = None
+        for part in parts:
+            if part is None:
+                continue
+            total = total or cls(part.capacity)
+            for name, value in vars(part).items():
+                if name != "capacity":
+                    mine = getattr(total, name)
+                    setattr(total, name, mine | value if isinstance(mine, dict) else mine + value)
+        return total
 
 
 class Sieve:

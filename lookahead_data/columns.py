@@ -61,6 +61,7 @@ COLUMNS: dict[str, Column] = {
         Column("row", pa.int64(), "read", "place in the file, from 0; for lines, the line number - 1"),
         Column("offset", pa.int64(), "read", "byte offset of the line in the file; null elsewhere"),
         Column("messages", pa.list_(MESSAGE), "converse", "the conversation, whatever its shape was"),
+        Column("split", pa.int8(), "select", "the place of the row's split among `Settings.splits`"),
         Column(
             "previews",
             pa.list_(PREVIEW),
@@ -100,6 +101,7 @@ COLUMNS: dict[str, Column] = {
             "how much each token counts in the loss: 0 for context, 1 for supervised tokens, another number "
             "for those that a preview shows (--preview-weight); not shifted",
         ),
+        Column("key", pa.uint64(), "order", "rows are written by their keys, ascending"),
         Column(
             "document_lengths",
             pa.list_(pa.int32()),

@@ -38,6 +38,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "near_dedup_keep": ("first", "longest"),
     "near_dedup_verify": ("estimate", "exact"),
     "contamination": ("filter", "report"),
+    "order": ("input", "length"),
     "overlength": ("drop", "truncate", "split", "error"),
     "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron", "llama-factory"),
 }
@@ -47,6 +48,9 @@ CUTS_ANSWERS = (
     "--packing concat cuts rows wherever a block ends, and would have answers learned without their prompts"
 )
 CUTS_ANSWERS_REMEDY = "Use --packing best-fit; concat is for plain text (--shape text --mode none)."
+TRAIN = "train"
+"""The split of all rows that no other split has."""
+
 IGNORABLE = ("form", "compat", "case", "space")
 """What `dedup_ignores` may hold."""
 
@@ -90,6 +94,15 @@ class Settings:
         evaluation_field: the field of an item's text in these files; None is the prompt, or the text.
         contamination: rows that share words with an item are left out (`filter`), or only reported.
         contamination_ngram: so many words in a row, or all of a shorter item, must not be shared.
+
+    Arrangement (where rows go)
+        split: shares of rows, from 0 to 1, by the name of their split, such as `validation`; all others are
+            `train`. A row's split is told by a hash of its prompt (of plain text: of all of it) and of `seed`,
+            so that rows with equal prompts are in one split.
+        order: of the rows of each split: `input` is that of the files; `length` goes from the fewest tokens to
+            the most, and rows of equal length are in an order by chance.
+        shuffle: the seed of a global shuffle (with `order` length, of rows of equal length); None does not
+            shuffle.
 
     Preview (LookAhead Tuning, arXiv 2503.19041)
         mode: `real` previews the answer's own first tokens; `virtual` previews a phrase and puts it
@@ -162,6 +175,10 @@ class Settings:
     contamination: str = "filter"
     contamination_ngram: int = 13
 
+    split: Mapping[str, float] = field(default_factory=dict)
+    order: str = "input"
+    shuffle: int | None = None
+
     mode: str = "real"
     preview_tokens: int = 6
     phrase: str = PHRASE
@@ -228,10 +245,35 @@ class Settings:
                 raise SettingsError(
                     f"{name!r} cannot be ignored by --dedup", remedy=f"Choose of: {', '.join(IGNORABLE)}."
                 )
+        self._check_split()
         self._check_packing()
         for name in self.template_args:
             if name in RESERVED:
                 raise SettingsError(f"{name!r} is no template argument: the template is always given it")
+
+    def _check_split(self) -> None:
+        for name, share in self.split.items():
+            if type(share) not in (int, float) or not 0 < share < 1:
+                raise SettingsError(
+                    f"{name}={share} is no share of the rows",
+                    where="--split",
+                    remedy="Write NAME=SHARE with a share between 0 and 1: validation=0.01.",
+                )
+            if name == TRAIN or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                said = "is what the rows of no other split are" if name == TRAIN else "is no name of a split"
+                raise SettingsError(
+                    f"{name!r} {said}",
+                    where="--split",
+                    remedy="Use small letters, digits and _, such as validation or test.",
+                )
+        if sum(self.split.values()) >= 1:
+            raise SettingsError("the splits leave no rows to train on", where="--split")
+        if self.split and self.profile == "llama-factory":
+            raise SettingsError(
+                "the profile llama-factory is one dataset, without splits",
+                where="--split",
+                remedy="Convert the validation rows by themselves, into a folder of their own.",
+            )
 
     def _check_packing(self) -> None:
         if self.pack is None:
@@ -261,6 +303,11 @@ class Settings:
             raise SettingsError("a packed row of one token has nothing to learn", where="--pack")
         if self.packing == "concat" and (self.mode != "none" or self.shape not in ("auto", "text")):
             raise SettingsError(CUTS_ANSWERS, remedy=CUTS_ANSWERS_REMEDY)
+        if self.tail == "drop" and self.is_ordered:
+            raise SettingsError(
+                "--tail drop leaves out the rest of a unit, and ordered rows are packed across units",
+                remedy="Use --tail keep or pad, or leave --shuffle and --order out.",
+            )
         if self.packing == "best-fit" and self.tail == "drop":
             raise SettingsError(
                 "--tail drop leaves out rows that are not full, which of best-fit rows are nearly all",
@@ -276,6 +323,16 @@ class Settings:
     def looks_at_all(self) -> bool:
         """Whether what becomes of a row depends on the other rows, or on evaluation sets."""
         return self.dedup != "none" or self.near_dedup is not None or bool(self.decontaminate)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether rows are written in another order than that of the files."""
+        return self.order != "input" or self.shuffle is not None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of all splits."""
+        return (TRAIN, *self.split)
 
     @property
     def tells_previewed(self) -> bool:
@@ -341,6 +398,7 @@ class Settings:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {
             "template_args": dict(self.template_args),
             "keep": dict(self.keep),
+            "split": dict(self.split),
             **{name: list(getattr(self, name)) for name in _LISTS},
         }
 
@@ -375,20 +433,22 @@ _OPTIONAL = (
     "end_token",
     "max_length",
     "pack",
+    "shuffle",
 )
+_TABLES = ("template_args", "keep", "split")
+_NUMBERS = ("seed", "shuffle")
 _TYPES: dict[str, tuple[str, ...]] = {
     "a whole number of at least 1": _WHOLE,
     "true or false": _SWITCHES,
-    "a table of names and values": ("template_args", "keep"),
-    "a whole number": ("seed",),
+    "a table of names and values": _TABLES,
+    "a whole number": _NUMBERS,
     "a number of at least 0": ("preview_weight",),
     "a list of texts": _LISTS,
     "a number from 0 to 1": _SHARES,
     "text": tuple(
         f.name
         for f in dataclasses.fields(Settings)
-        if f.name
-        not in (*_WHOLE, *_LISTS, *_SHARES, *_SWITCHES, "preview_weight", "template_args", "keep", "seed")
+        if f.name not in (*_WHOLE, *_LISTS, *_SHARES, *_SWITCHES, *_TABLES, *_NUMBERS, "preview_weight")
     ),
 }
 SETTING_NAMES = tuple(f.name for f in dataclasses.fields(Settings))

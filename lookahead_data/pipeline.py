@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,24 +14,25 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookahead_data import columns
-from lookahead_data.batches import Reject, Staged
+from lookahead_data.arrays import Ints
+from lookahead_data.batches import Packing, Reject, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
 from lookahead_data.errors import InputError, OutputError
 from lookahead_data.model.load import Model
+from lookahead_data.outlet import Outlet
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.counts import Counts
-from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.receipts import QUARANTINE, Receipt
-from lookahead_data.sink.shards import ShardWriter
+from lookahead_data.sink.runs import RunWriter
 from lookahead_data.sink.verdicts import load_verdicts
 from lookahead_data.source.unit import conversations_of
+from lookahead_data.stages.arrange import Arrange
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
 from lookahead_data.stages.fit import Fit
 from lookahead_data.stages.label import Label
-from lookahead_data.stages.pack import packer_for
 from lookahead_data.stages.preview import Preview
 from lookahead_data.stages.render import Render
 from lookahead_data.stages.select import Select
@@ -49,11 +51,14 @@ class Stage(columns.Stage, Protocol):
     def __call__(self, batch: pa.RecordBatch) -> Staged: ...
 
 
-def build_stages(settings: Settings, model: Model, verdicts: pa.Table | None = None) -> list[Stage]:
+def build_stages(
+    settings: Settings, model: Model, verdicts: pa.Table | None = None, file: int = 0
+) -> list[Stage]:
     """The stages from conversations to labelled rows, checked to fit each other.
 
     Args:
         verdicts: on rows of the unit (see `sink.verdicts`).
+        file: the place of the rows' file among the inputs.
     """
     # What ends a document of text is put there as a token, not as text.
     rendering = settings.replace(end_token=None) if model.end_id is not None else settings
@@ -65,6 +70,7 @@ def build_stages(settings: Settings, model: Model, verdicts: pa.Table | None = N
         Label(settings),
         *([Weigh(settings.preview_weight)] if settings.preview_weight is not None else []),
         Fit(settings),
+        *([Arrange(settings, file)] if settings.is_ordered else []),
     ]
     check_chain(stages, START)
     return stages
@@ -151,62 +157,82 @@ def _run_unit(
     settings = plan.settings
     counts = Counts()
     rejects: list[Reject] = []
-    packer = packer_for(settings, model.pad_id)
-    # The first unit writes a shard even without rows, so that the folder always has a schema.
-    with ShardWriter(
-        folder,
-        f"data/train-{unit.index:05d}",
-        PROFILES[settings.chosen_profile],
-        shard_size=settings.shard_size,
-        always=unit.index == 0,
-        weights=settings.preview_weight is not None,
-    ) as writer:
+    with contextlib.ExitStack() as stack:
+        outlets: list[Outlet | RunWriter] = []
+        for name in settings.splits:
+            outlets.append(_outlet(folder, name, unit, settings, model))
+            stack.enter_context(outlets[-1])
         for converted in converted_batches(unit, plan, model, folder):
             _refuse(converted.rejects, settings, file, strict=strict)
-            for batch in packer.add(converted.batch) if packer else [converted.batch]:
-                writer.write(batch)
+            for outlet, batch in zip(outlets, split_up(converted.batch, len(outlets)), strict=True):
+                outlet.write(batch)
             rejects += converted.rejects
             counts += converted.counts
             if report:
                 report(converted.counts.read, converted.counts.tokens, converted.size)
-        for batch in packer.flush() if packer else []:
-            writer.write(batch)
-    if packer:
-        rejects += packer.account.left_out
-        counts.take_packing(packer.account, unit.file)
+    shards = [shard for outlet in outlets if isinstance(outlet, Outlet) for shard in outlet.shards]
+    packing = Packing.total(outlet.packing for outlet in outlets if isinstance(outlet, Outlet))
+    if packing is not None:
+        rejects += packing.left_out
+        counts.take_packing(packing, unit.file)
     counts.check(unit.name)
     quarantine = write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
     receipt = Receipt(
         unit.index,
         plan.fingerprint,
         counts,
-        tuple(writer.shards),
+        tuple(shards),
         quarantine,
         model.engine.name,
         differed,
+        tuple(outlet.run for outlet in outlets if isinstance(outlet, RunWriter) and outlet.run),
     )
     receipt.save(folder, unit)
     return receipt
 
 
+def _outlet(folder: Path, split: str, unit: Unit, settings: Settings, model: Model) -> Outlet | RunWriter:
+    """Where the rows of a unit and split go: into shards, or into a run until all rows can be put in order."""
+    if settings.is_ordered:
+        return RunWriter(folder, split, unit.index, weights=settings.preview_weight is not None)
+    return Outlet(folder, split, unit.index, settings, model.pad_id)
+
+
+def split_up(batch: pa.RecordBatch, splits: int) -> list[pa.RecordBatch]:
+    """The rows of each of so many splits."""
+    if splits == 1:
+        return [batch]
+    places = batch.column("split").to_numpy()
+    return [batch.take(pa.array(np.flatnonzero(places == at))) for at in range(splits)]
+
+
 def converted_batches(
-    unit: Unit, plan: Plan, model: Model, folder: Path, *, rows: int | None = None
+    unit: Unit,
+    plan: Plan,
+    model: Model,
+    folder: Path,
+    *,
+    rows: int | None = None,
+    only: Ints | None = None,
 ) -> Iterator[Converted]:
     """Convert one unit in memory, batch by batch.
 
     Args:
         folder: the output folder, where the verdicts of curation are, if any.
         rows: the most rows of a batch, for those who need few of them; None is as they are read.
+        only: places in the file; other rows are passed over, as if they were not there. None is all.
 
     Raises:
         InputError: the file cannot be read, or changed meanwhile.
         EngineDifferenceError: the audit finds that the fast engine differs.
     """
     batches = conversations_of(unit, plan)
+    if only is not None:
+        batches = _those(batches, only)
     if rows is not None:
         batches = _smaller(batches, rows)
     verdicts = load_verdicts(folder, unit) if plan.settings.looks_at_all else None
-    yield from run_stages(batches, build_stages(plan.settings, model, verdicts), unit.file)
+    yield from run_stages(batches, build_stages(plan.settings, model, verdicts, unit.file), unit.file)
 
 
 def _smaller(batches: Iterator[tuple[Staged, int]], rows: int) -> Iterator[tuple[Staged, int]]:
@@ -215,6 +241,14 @@ def _smaller(batches: Iterator[tuple[Staged, int]], rows: int) -> Iterator[tuple
         yield replace(staged, batch=_part(staged.batch, 0, rows)), size
         for start in range(rows, staged.batch.num_rows, rows):
             yield Staged(_part(staged.batch, start, rows)), 0
+
+
+def _those(batches: Iterator[tuple[Staged, int]], only: Ints) -> Iterator[tuple[Staged, int]]:
+    """The rows at these places alone; batches without any are left out."""
+    for staged, size in batches:
+        places = np.flatnonzero(np.isin(_rows(staged.batch), only))
+        if len(places):
+            yield Staged(staged.batch.take(pa.array(places))), size
 
 
 def _part(batch: pa.RecordBatch, start: int, rows: int) -> pa.RecordBatch:

@@ -93,6 +93,30 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class KeyRange:
+    """Rows of one split that stand next to each other in an order, published and accounted for as a whole.
+
+    Which ranges there are is told by the plan and the receipts of its units, once all of them are converted.
+
+    Attributes:
+        index: its place in the job, from 0.
+        split: the name of the split.
+        number: its place in the split, from 0.
+        low, high: it has the rows whose keys are at least `low` and less than `high`.
+    """
+
+    index: int
+    split: str
+    number: int
+    low: int
+    high: int
+
+    @property
+    def name(self) -> str:
+        return f"range-{self.index:05d}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """A job, fixed.
 

@@ -15,15 +15,21 @@ _FILE_BIT = 40
 """A file's rows are numbered below this bit, the files above it."""
 
 
-def hash_rows(rows: npt.ArrayLike, file: int) -> int:
+def hash_rows(rows: npt.ArrayLike, file: npt.ArrayLike) -> int:
     """The sum modulo 2**64 of the rows' mixed numbers: 0 for no rows.
 
     Args:
         rows: places in the file, shape (rows,).
-        file: the place of their file among the inputs.
+        file: the place of their file among the inputs, or of each row's file.
     """
-    numbers = np.asarray(rows, np.int64).astype(np.uint64) + np.uint64(file << _FILE_BIT)
-    return int(mixed(numbers).sum(dtype=np.uint64))
+    return int(mixed(numbers_of(rows, file)).sum(dtype=np.uint64))
+
+
+def numbers_of(rows: npt.ArrayLike, file: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """The numbers of rows in the whole corpus, no two equal, of the same shape (see `hash_rows`)."""
+    files = np.asarray(file, np.uint64) << np.uint64(_FILE_BIT)
+    numbers: npt.NDArray[np.uint64] = np.asarray(rows, np.int64).astype(np.uint64) + files
+    return numbers
 
 
 def mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

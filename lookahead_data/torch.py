@@ -34,6 +34,7 @@ except ModuleNotFoundError as error:
         "  Install it with the extra `torch`: pip install 'lookahead_data[torch]'."
     ) from None
 
+from lookahead_data.config import TRAIN
 from lookahead_data.errors import SettingsError
 from lookahead_data.reading.collate import flat, pad_id_of, padded
 from lookahead_data.reading.corpus import Corpus
@@ -80,6 +81,7 @@ class ShardDataset(IterableDataset[Batch]):
         folder: str | os.PathLike[str],
         *,
         batch_size: int,
+        split: str = TRAIN,
         seed: int = 0,
         shuffle: bool = True,
         buffer_tokens: int = 1 << 23,
@@ -95,6 +97,7 @@ class ShardDataset(IterableDataset[Batch]):
             folder: an output folder of `convert`.
             batch_size: rows of a batch of this rank; packed rows count as rows. The last batch of an
                 epoch may be smaller.
+            split: the rows that are read: `train`, or the name of a split that `convert` was to make.
             seed: of the order, together with the epoch (`set_epoch`).
             shuffle: False reads the rows as they stand in the shards.
             buffer_tokens: tokens of the windows in which rows are shuffled. Row groups of the whole corpus
@@ -120,7 +123,7 @@ class ShardDataset(IterableDataset[Batch]):
                 f"pad_to_multiple_of={pad_to_multiple_of} cannot be used"
                 + (" with padding_free, which pads nothing" if padding_free else "")
             )
-        corpus = Corpus.open(os.fspath(folder))
+        corpus = Corpus.open(os.fspath(folder), split)
         order = Shuffle(seed, 0, shuffle, buffer_tokens)
         self._course = Course(
             corpus, order, batch_size=batch_size, rank=rank, world_size=world_size, even=even

@@ -21,7 +21,7 @@ FLOORS: dict[str, int] = {
     "rowhash": 0, "cores": 0,
     "config": 1, "jobfile": 1, "plan": 1, "model": 1,
     "source": 2, "stages": 2, "sink": 2, "curation": 2, "demo": 2,
-    "planning": 3, "curating": 3, "pipeline": 3, "rewrite": 3, "reading": 3,
+    "planning": 3, "curating": 3, "pipeline": 3, "ordering": 3, "outlet": 3, "rewrite": 3, "reading": 3,
     "backends": 4, "check": 4, "torch": 4,
     "api": 5, "trainers": 5,
     "cli": 6, "__main__": 7,
@@ -31,6 +31,7 @@ FLOORS: dict[str, int] = {
 SAME_FLOOR: set[tuple[str, str]] = {
     ("batches", "columns"), ("talk", "arrays"), ("talk", "columns"), ("batches", "errors"), ("plan", "config"), ("model", "config"), ("jobfile", "config"),
     ("demo", "sink"), ("rewrite", "planning"), ("stages", "curation"), ("curating", "planning"),
+    ("pipeline", "outlet"), ("ordering", "outlet"),
 }  # fmt: skip
 """Arrows along a floor: each only this way round."""
 

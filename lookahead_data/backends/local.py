@@ -28,9 +28,11 @@ from lookahead_data.cores import cores
 from lookahead_data.errors import LookaheadError, OutputError, TokenizerError
 from lookahead_data.model.engines import Engines
 from lookahead_data.model.load import Model, load_model, preload
+from lookahead_data.ordering import run_range
 from lookahead_data.pipeline import Progress, run_unit
-from lookahead_data.plan import InputFile, Plan, Unit
+from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
 from lookahead_data.sink.receipts import Receipt
+from lookahead_data.sink.runs import Run
 
 SMALL = 8 << 20
 """Bytes of input below which starting workers costs more than it gains."""
@@ -77,35 +79,33 @@ class Crew:
 
     def run(
         self,
-        units: Sequence[Unit],
-        plan: Plan,
+        tasks: Sequence[Unit | KeyRange],
+        job: Job,
         model: Model,
-        folder: Path,
         report: Progress,
-        *,
-        strict: bool = False,
     ) -> Iterator[Receipt]:
-        """The receipts of `units`, as they are finished, in any order.
+        """The receipts of tasks, as they are finished, in any order.
 
-        A unit whose worker dies (killed, out of memory, aborted by native code) is begun again with
+        A task whose worker dies (killed, out of memory, aborted by native code) is begun again with
         another worker, `TRIES` times in all. What then still fails is told when all others are done.
 
         Args:
             report: told of the progress, in this process.
-            strict: stop at the first row at fault.
 
         Raises:
-            LookaheadError: a unit failed. Units that are under way are stopped; finished ones stay.
-            OutputError: workers died; the message names the units that are missing.
+            LookaheadError: a task failed. Tasks that are under way are stopped; finished ones stay.
+            OutputError: workers died; the message names the tasks that are missing.
         """
-        if not self._workers or len(units) <= 1:
-            for unit in units:
-                yield run_unit(unit, plan, model, folder, report, strict=strict)
+        if not self._workers or len(tasks) <= 1:
+            for task in tasks:
+                yield _perform(task, job, model, report)
             return
-        yield from self._run_in_workers(units, _Job(plan, folder, strict), report)
+        yield from self._run_in_workers(tasks, job, report)
 
-    def _run_in_workers(self, units: Sequence[Unit], job: _Job, report: Progress) -> Iterator[Receipt]:
-        waiting = [_Task(unit) for unit in reversed(units)]
+    def _run_in_workers(
+        self, tasks: Sequence[Unit | KeyRange], job: Job, report: Progress
+    ) -> Iterator[Receipt]:
+        waiting = [_Task(task) for task in reversed(tasks)]
         given_up: list[_Task] = []
         while waiting or any(worker.task for worker in self._workers):
             for worker in self._workers:
@@ -135,19 +135,32 @@ class Crew:
             raise _missing(given_up, job)
 
 
-class _Job(NamedTuple):
-    """What all units of a job have in common."""
+class Job(NamedTuple):
+    """What all tasks have in common.
+
+    Attributes:
+        folder: the output folder.
+        strict: stop at the first row at fault.
+        runs: of all units, where rows are put in order.
+    """
 
     plan: Plan
     folder: Path
-    strict: bool
+    strict: bool = False
+    runs: tuple[Run, ...] = ()
+
+
+def _perform(task: Unit | KeyRange, job: Job, model: Model, report: Progress) -> Receipt:
+    if isinstance(task, KeyRange):
+        return run_range(task, job.plan, job.runs, model.pad_id, job.folder, report)
+    return run_unit(task, job.plan, model, job.folder, report, strict=job.strict)
 
 
 @dataclass
 class _Task:
-    """A unit to convert, and how the workers that tried it died."""
+    """What is to be done, and how the workers that tried it died."""
 
-    unit: Unit
+    what: Unit | KeyRange
     deaths: list[str] = field(default_factory=list)
 
 
@@ -163,16 +176,16 @@ class _Worker:
         self.process.start()
         other.close()  # so that the death of the worker is the end of the pipe
         self.task: _Task | None = None
-        self._knows_job = False
+        self._job: Job | None = None
 
-    def begin(self, task: _Task, job: _Job) -> None:
-        """Hand over a unit. A worker that is gone by then is noticed when it is waited for."""
+    def begin(self, task: _Task, job: Job) -> None:
+        """Hand over a task. A worker that is gone by then is noticed when it is waited for."""
         self.task = task
         with contextlib.suppress(OSError):
-            if not self._knows_job:
+            if self._job is not job:
                 self.connection.send(job)
-                self._knows_job = True
-            self.connection.send(task.unit)
+                self._job = job
+            self.connection.send(task.what)
 
     def epitaph(self) -> str:
         """How the process ended, for people."""
@@ -198,18 +211,20 @@ def _most_units(files: Sequence[InputFile], settings: Settings) -> int:
     return sum(1 if file.compression else file.size // settings.unit_size + 1 for file in files)
 
 
-def _missing(tasks: Sequence[_Task], job: _Job) -> OutputError:
-    names = [
-        f"{task.unit.name} ({job.plan.inputs[task.unit.file].name}, from {task.unit.start:,}): {task.deaths[-1]}"
-        for task in tasks
-    ]
+def _missing(tasks: Sequence[_Task], job: Job) -> OutputError:
+    names = [f"{_named(task.what, job.plan)}: {task.deaths[-1]}" for task in tasks]
     return OutputError(
-        f"workers died {TRIES} times over {len(tasks)} of {len(job.plan.units)} units, which are missing: "
-        + "; ".join(names),
+        f"workers died {TRIES} times over each of these {len(tasks)}, which are missing: " + "; ".join(names),
         where=str(job.folder),
-        remedy="SIGKILL mostly means out of memory: try fewer --workers. All other units are finished, "
+        remedy="SIGKILL mostly means out of memory: try fewer --workers. All others are finished, "
         "and the same command goes on with these.",
     )
+
+
+def _named(task: Unit | KeyRange, plan: Plan) -> str:
+    if isinstance(task, KeyRange):
+        return f"{task.name} of the order"
+    return f"{task.name} ({plan.inputs[task.file].name}, from {task.start:,})"
 
 
 @contextlib.contextmanager
@@ -245,7 +260,7 @@ def _main_hidden() -> Iterator[None]:
 
 
 def _work(connection: Connection, settings: Settings) -> None:
-    """What a worker does: get ready, hear the plan, then convert the units that it is handed."""
+    """What a worker does: get ready, hear the job, then do the tasks that it is handed."""
     _end_with_parent()
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -255,21 +270,17 @@ def _work(connection: Connection, settings: Settings) -> None:
         engines = preload(settings)
     # The end of the pipe is the end of the parent, however it came.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        job: _Job = connection.recv()
+        job: Job = connection.recv()
         model: Model | None = None
         while True:
-            unit = connection.recv()
+            task = connection.recv()
+            if isinstance(task, Job):
+                job = task
+                continue
             answer: Any
             try:
                 model = model or _model_of(job.plan, engines)
-                answer = run_unit(
-                    unit,
-                    job.plan,
-                    model,
-                    job.folder,
-                    lambda *told: connection.send(told),
-                    strict=job.strict,
-                )
+                answer = _perform(task, job, model, lambda *told: connection.send(told))
             except LookaheadError as error:
                 answer = error
             connection.send(answer)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lookahead_data.check.report import Findings
 from lookahead_data.config import Settings
 from lookahead_data.errors import LookaheadError, OutputError
-from lookahead_data.plan import FORMAT, Unit, fingerprint_of
+from lookahead_data.ordering import ranges_of
+from lookahead_data.plan import FORMAT, KeyRange, Unit, fingerprint_of
 from lookahead_data.sink.folder import differences, short
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest, account
 from lookahead_data.sink.profiles import PROFILES
@@ -44,7 +46,9 @@ class Account:
         settings, units: of the job.
         shape: of the corpus, in words.
         tokenizer: the SHA-256 of the one that the rows were made with.
-        receipts: of the units that have a good one.
+        receipts: of the units that have a good one, by index.
+        ranges: of the order in which rows are written, if there is one and all units have a good receipt.
+        range_receipts: of the ranges that have a good one, by index.
         shards: of the manifest, in order.
         reports: the SHA-256 of each report of curation, by path.
     """
@@ -58,6 +62,16 @@ class Account:
     receipts: Mapping[int, Receipt]
     shards: tuple[Shard, ...]
     reports: Mapping[str, str]
+    ranges: tuple[KeyRange, ...] = ()
+    range_receipts: Mapping[int, Receipt] = field(default_factory=dict)
+
+    @property
+    def writers(self) -> Iterator[tuple[Unit | KeyRange, Receipt]]:
+        """What wrote shards, and its receipt."""
+        if self.settings.is_ordered:
+            yield from ((self.ranges[index], receipt) for index, receipt in self.range_receipts.items())
+        else:
+            yield from ((self.units[index], receipt) for index, receipt in self.receipts.items())
 
 
 def read_account(folder: Path, findings: Findings) -> Account | None:
@@ -106,15 +120,18 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
     except BROKEN as error:
         findings.add(MANIFEST, f"its curation: {words(error)}")
         return None
-    ending = PROFILES[settings.chosen_profile].format
-    receipts = {
-        unit.index: receipt
-        for unit in units
-        if (receipt := _receipt(folder, unit, fingerprint, ending, findings)) is not None
-    }
-    if len(receipts) == len(units):
-        _compare(document, plan, fingerprint, list(receipts.values()), findings)
-    return Account(plan, document, settings, units, shape, tokenizer, receipts, shards, reports)
+    receipts = _receipts(folder, units, fingerprint, settings, findings)
+    if len(receipts) < len(units):
+        return Account(plan, document, settings, units, shape, tokenizer, receipts, shards, reports)
+    ranges: tuple[KeyRange, ...] = ()
+    if settings.is_ordered:
+        ranges = ranges_of(settings, list(receipts.values()))
+    written = _receipts(folder, ranges, fingerprint, settings, findings)
+    if len(written) == len(ranges):
+        _compare(document, plan, fingerprint, list(receipts.values()), list(written.values()), findings)
+    return Account(
+        plan, document, settings, units, shape, tokenizer, receipts, shards, reports, ranges, written
+    )
 
 
 def _compare(
@@ -122,6 +139,7 @@ def _compare(
     plan: Mapping[str, Any],
     fingerprint: str,
     receipts: Sequence[Receipt],
+    ranges: Sequence[Receipt],
     findings: Findings,
 ) -> None:
     """Make the manifest anew from the plan and the receipts, and hold it against the one that is there."""
@@ -133,6 +151,7 @@ def _compare(
             warnings=document["warnings"],
             timing=document["timing"],
             curation=document["curation"],
+            ranges=ranges,
         )
     except BROKEN as error:
         findings.add(MANIFEST, words(error))
@@ -157,8 +176,22 @@ def _shard(document: Mapping[str, Any]) -> Shard:
     return shard
 
 
-def _receipt(folder: Path, unit: Unit, fingerprint: str, ending: str, findings: Findings) -> Receipt | None:
-    path = receipt_path(folder, unit)
+def _receipts(
+    folder: Path,
+    tasks: Sequence[Unit | KeyRange],
+    fingerprint: str,
+    settings: Settings,
+    findings: Findings,
+) -> dict[int, Receipt]:
+    """The good receipts, by index."""
+    found = {task.index: _receipt(folder, task, fingerprint, settings, findings) for task in tasks}
+    return {index: receipt for index, receipt in found.items() if receipt is not None}
+
+
+def _receipt(
+    folder: Path, task: Unit | KeyRange, fingerprint: str, settings: Settings, findings: Findings
+) -> Receipt | None:
+    path = receipt_path(folder, task)
     where = path.relative_to(folder).as_posix()
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -167,18 +200,30 @@ def _receipt(folder: Path, unit: Unit, fingerprint: str, ending: str, findings: 
         changed = next(differences(document, receipt.document()), None)
         if changed:
             raise ValueError(f"{changed[0]} is {short(changed[1])}")
-        receipt.counts.check(where)
+        if isinstance(task, Unit):
+            receipt.counts.check(where)
     except FileNotFoundError:
-        findings.add(where, "is missing: nothing says what became of the rows of this unit")
+        findings.add(where, f"is missing: nothing says what became of the rows of {task.name}")
         return None
     except (OSError, *BROKEN) as error:
         findings.add(where, words(error))
         return None
-    if (receipt.unit, receipt.fingerprint) != (unit.index, fingerprint):
+    if (receipt.index, receipt.fingerprint) != (task.index, fingerprint):
         findings.add(where, "belongs to another job, or to another unit")
         return None
-    names = [f"data/train-{unit.index:05d}-{at:05d}.{ending}" for at in range(len(receipt.shards))]
-    if [shard.path for shard in receipt.shards] != names:
+    if [shard.path for shard in receipt.shards] != _due_paths(task, receipt, settings):
         findings.add(where, f"names the shards {short([shard.path for shard in receipt.shards])}")
         return None
     return receipt
+
+
+def _due_paths(task: Unit | KeyRange, receipt: Receipt, settings: Settings) -> list[str]:
+    """What the shards of a receipt must be called: of each split in turn, numbered from 0."""
+    if isinstance(task, Unit) and settings.is_ordered:
+        return []
+    ending = PROFILES[settings.chosen_profile].format
+    splits, number = (
+        ((task.split,), task.number) if isinstance(task, KeyRange) else (settings.splits, task.index)
+    )
+    shards = Counter(shard.split for shard in receipt.shards)
+    return [f"data/{split}-{number:05d}-{at:05d}.{ending}" for split in splits for at in range(shards[split])]

@@ -6,25 +6,32 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lookahead_data.arrays import whole_array
+from lookahead_data.batches import Packing
 from lookahead_data.check.account import Account
 from lookahead_data.check.report import Findings
 from lookahead_data.columns import schema
-from lookahead_data.config import MEMORY, Settings
+from lookahead_data.config import MEMORY
 from lookahead_data.errors import LookaheadError, OutputError
 from lookahead_data.model.load import Model
-from lookahead_data.pipeline import Converted, converted_batches
-from lookahead_data.plan import Plan, Unit
+from lookahead_data.pipeline import converted_batches, split_up
+from lookahead_data.plan import KeyRange, Plan, Unit
 from lookahead_data.planning import plan_job
+from lookahead_data.rowhash import numbers_of
 from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.folder import differences, short
 from lookahead_data.sink.formats import open_shard
 from lookahead_data.sink.manifest import PLAN
 from lookahead_data.sink.profiles import PROFILES
-from lookahead_data.sink.receipts import Receipt
+from lookahead_data.sink.receipts import Receipt, origins_path
+from lookahead_data.sink.runs import run_columns
 from lookahead_data.sink.shards import Shard, weights_path
 from lookahead_data.source.discover import discover
 from lookahead_data.stages.pack import packer_for
@@ -54,33 +61,37 @@ def compare_again(folder: Path, found: Account, rows: int, tokenizer: str | None
     if planned is None:
         return 0
     plan, model = planned
+    if found.ranges:
+        chosen = list(choose(found.ranges, found.range_receipts, rows))
+        return sum(_compare_ranges(folder, group, found, plan, model, findings) for group in _grouped(chosen))
     compared = 0
     for unit, wanted in choose(found.units, found.receipts, rows):
         try:
-            if plan.settings.pack:
-                compared += _compare_packed(
-                    folder, unit, wanted, plan, model, found.receipts[unit.index], findings
-                )
-                continue
-            compared += _compare_unit(folder, unit, wanted, plan, model, found.receipts[unit.index], findings)
+            again = _Again(folder, plan, model, found.receipts[unit.index], wanted, findings)
+            again.compare_unit(unit)
+            compared += min(again.compared, wanted)
         except LookaheadError as error:
             findings.add(unit.name, f"cannot be converted again: {error.where}: {error.problem}")
     return compared
 
 
-def choose(units: Sequence[Unit], receipts: Mapping[int, Receipt], rows: int) -> Iterator[tuple[Unit, int]]:
-    """The units to compare, always the same ones and spread over all, with the rows to compare of each."""
-    written = {unit.index: receipts[unit.index].counts.written for unit in units}
+Task = TypeVar("Task", Unit, KeyRange)
+
+
+def choose(tasks: Sequence[Task], receipts: Mapping[int, Receipt], rows: int) -> Iterator[tuple[Task, int]]:
+    """The units, or ranges of an order, to compare, always the same ones and spread over all, with the rows to
+    compare of each."""
+    written = {task.index: receipts[task.index].counts.written for task in tasks}
     total = sum(written.values())
     left = min(rows, total)
     most = FEW
     while sum(min(count, most) for count in written.values()) < left:
         most *= 2
     # Multiples of the golden ratio, less their whole parts, lie evenly wherever one stops.
-    for unit in sorted(units, key=lambda unit: unit.index * _GOLDEN % 1):
-        wanted = min(written[unit.index], most, left)
+    for task in sorted(tasks, key=lambda task: task.index * _GOLDEN % 1):
+        wanted = min(written[task.index], most, left)
         if wanted or rows >= total:
-            yield unit, wanted
+            yield task, wanted
         left -= wanted
 
 
@@ -112,88 +123,200 @@ def _plan_again(found: Account, tokenizer: str | None, findings: Findings) -> tu
     return plan, replace(model, encoding="tokenizers")
 
 
-def _compare_unit(
-    folder: Path, unit: Unit, wanted: int, plan: Plan, model: Model, receipt: Receipt, findings: Findings
-) -> int:
-    stored = _Stored(folder, receipt.shards, names := _compared(plan.settings))
-    whole = wanted == receipt.counts.written
-    counts = Counts()
-    compared: int = 0
-    for converted in converted_batches(unit, plan, model, folder, rows=_PART):
-        counts += converted.counts
-        rows = min(int(converted.batch.num_rows), wanted - compared)
-        there = stored.take(rows)
-        at = _first_difference(converted, there, rows, names)
+class _Again:
+    """Converts a unit, or the rows of a range, again and compares them with what is stored.
+
+    Attributes:
+        compared: how many rows were found equal; of packed ones maybe more than were wanted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        model: Model,
+        receipt: Receipt,
+        wanted: int,
+        findings: Findings,
+    ) -> None:
+        """
+        Args:
+            wanted: how many rows are to be compared.
+        """
+        self.compared = 0
+        self._folder, self._plan, self._model = folder, plan, model
+        self._receipt, self._wanted, self._findings = receipt, wanted, findings
+        settings = plan.settings
+        self._whole = wanted == receipt.counts.written
+        self._profile = PROFILES[settings.chosen_profile]
+        weights = ("weights",) if settings.preview_weight is not None else ()
+        self._names = (*(self._profile.columns if settings.pack else _COMPARED), *weights)
+        self._packers = [packer_for(settings, model.pad_id) for _ in settings.splits]
+        self._stored = [
+            _Stored(folder, [shard for shard in receipt.shards if shard.split == split], self._names)
+            for split in settings.splits
+        ]
+
+    def compare_unit(self, unit: Unit) -> None:
+        """Compare the first rows of a unit; with all of them, what its receipt counts too."""
+        file = self._plan.inputs[unit.file].name
+        counts = Counts()
+        for converted in converted_batches(unit, self._plan, self._model, self._folder, rows=_PART):
+            counts += converted.counts
+            parts = split_up(converted.batch, len(self._stored))
+            for split, part in enumerate(parts):
+                if not self._compare(split, part, file):
+                    return
+            if self.compared >= self._wanted and not self._whole:
+                return
+        for split in range(len(self._stored)):
+            if not self._flush(split, file):
+                return
+        if self._whole:
+            packing = Packing.total(packer.account for packer in self._packers if packer is not None)
+            if packing is not None:
+                counts.take_packing(packing, unit.file)
+            _compare_counts(unit, counts, self._receipt.counts, self._findings)
+
+    def compare_range(self, part: KeyRange, table: pa.Table) -> None:
+        """Compare the first rows of a range with these, converted again and in the order of their origins."""
+        keys = table.column("key").to_numpy()
+        if np.any(keys[1:] < keys[:-1]) or int(keys[0]) < part.low or int(keys[-1]) >= part.high:
+            self._findings.add(part.name, "is not in the order that its settings ask for")
+            return
+        split = self._plan.settings.splits.index(part.split)
+        for batch in table.to_batches(_PART):
+            if not self._compare(split, batch, _INPUTS) or (
+                self.compared >= self._wanted and not self._whole
+            ):
+                return
+        self._flush(split, _INPUTS)
+
+    def _compare(self, split: int, batch: pa.RecordBatch, file: str) -> bool:
+        """Compare converted rows of a split with the next ones stored; gives whether to go on."""
+        packer = self._packers[split]
+        if packer is None:
+            rows = min(batch.num_rows, self._wanted - self.compared)
+            return self._compare_rows(split, batch.slice(0, rows), file)
+        return all(self._compare_packed(split, packed, file) for packed in packer.add(batch))
+
+    def _flush(self, split: int, file: str) -> bool:
+        packer = self._packers[split]
+        return packer is None or all(self._compare_packed(split, rows, file) for rows in packer.flush())
+
+    def _compare_rows(self, split: int, batch: pa.RecordBatch, file: str) -> bool:
+        start, there = self._stored[split].take(batch.num_rows)
+        at = _first_difference(batch, there, self._names)
+        self.compared += batch.num_rows if at is None else at
         if at is not None:
-            shard, row = stored.place(compared + at)
-            what = _difference(converted, there, at, plan.inputs[unit.file].name, names)
-            findings.add(shard.path, what, row)
-            return compared + at
-        compared += rows
-        if compared == wanted and not whole:
-            return compared
-    if whole:
-        _compare_counts(unit, counts, receipt.counts, findings)
+            shard, row = self._stored[split].place(start + at)
+            self._findings.add(shard.path, _difference(batch, there, at, file, self._names), row)
+        return at is None
+
+    def _compare_packed(self, split: int, packed: pa.RecordBatch, file: str) -> bool:
+        rows = self._profile.rows_of(packed)
+        for name in self._names[len(self._profile.columns) :]:
+            rows = rows.append_column(name, packed.column(name))
+        start, there = self._stored[split].take(rows.num_rows)
+        for at in range(rows.num_rows):
+            for name in self._names:
+                if rows.column(name)[at] != there.column(name)[at]:
+                    shard, place = self._stored[split].place(start + at)
+                    self._findings.add(shard.path, f"has other {name} when {file} is converted again", place)
+                    return False
+            self.compared += len(packed.column("document_lengths")[at])
+        return True
+
+
+_INPUTS = "its inputs"
+_TOGETHER = 100_000
+"""Rows of ranges that are converted again at a time, each time reading all of the corpus."""
+
+
+def _grouped(chosen: Sequence[tuple[KeyRange, int]]) -> Iterator[list[tuple[KeyRange, int]]]:
+    group: list[tuple[KeyRange, int]] = []
+    for part, wanted in chosen:
+        group.append((part, wanted))
+        if sum(rows for _, rows in group) >= _TOGETHER:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _compare_ranges(
+    folder: Path,
+    group: Sequence[tuple[KeyRange, int]],
+    found: Account,
+    plan: Plan,
+    model: Model,
+    findings: Findings,
+) -> int:
+    """Compare the first rows of ranges, wherever in the corpus they come from; gives how many were compared.
+
+    All units are read for it, and of their rows these alone are converted.
+    """
+    origins = [_origins(folder, part, wanted, plan) for part, wanted in group]
+    try:
+        numbers, rows = _converted_again(np.concatenate(origins), folder, plan, model)
+    except LookaheadError as error:
+        findings.add(group[0][0].name, f"cannot be converted again: {error.where}: {error.problem}")
+        return 0
+    order = np.argsort(numbers, kind="stable")
+    compared = 0
+    for (part, wanted), due in zip(group, origins, strict=True):
+        if not len(due):
+            continue
+        at = order[np.minimum(np.searchsorted(numbers[order], due), len(order) - 1)] if len(order) else order
+        if not np.array_equal(numbers[at], due):
+            findings.add(part.name, "holds rows that converting its inputs again does not give")
+            continue
+        again = _Again(folder, plan, model, found.range_receipts[part.index], wanted, findings)
+        try:
+            again.compare_range(part, rows.take(pa.array(at)).combine_chunks())
+        except LookaheadError as error:
+            findings.add(part.name, error.problem)
+        compared += min(again.compared, wanted)
     return compared
 
 
-def _compare_packed(
-    folder: Path, unit: Unit, wanted: int, plan: Plan, model: Model, receipt: Receipt, findings: Findings
-) -> int:
-    """Compare packed rows until they hold as many documents as wanted; packing starts with the unit."""
-    packer = packer_for(plan.settings, model.pad_id)
-    assert packer is not None
-    profile = PROFILES[plan.settings.chosen_profile]
-    names = (*profile.columns, *_compared(plan.settings)[len(_COMPARED) :])
-    stored = _Stored(folder, receipt.shards, names)
-    whole = wanted == receipt.counts.written
-    counts = Counts()
-
-    def packed() -> Iterator[pa.RecordBatch]:
-        nonlocal counts
-        for converted in converted_batches(unit, plan, model, folder, rows=_PART):
-            counts += converted.counts
-            yield from packer.add(converted.batch)
-        yield from packer.flush()
-
-    row = documents = 0
-    for batch in packed():
-        rows = profile.rows_of(batch)
-        for name in names[len(profile.columns) :]:
-            rows = rows.append_column(name, batch.column(name))
-        there = stored.take(rows.num_rows)
-        for at in range(rows.num_rows):
-            for name in names:
-                if rows.column(name)[at] != there.column(name)[at]:
-                    shard, place = stored.place(row + at)
-                    file = plan.inputs[unit.file].name
-                    findings.add(shard.path, f"has other {name} when {file} is converted again", place)
-                    return documents
-            documents += len(batch.column("document_lengths")[at])
-        row += rows.num_rows
-        if documents >= wanted and not whole:
-            return wanted
-    if whole:
-        counts.take_packing(packer.account, unit.file)
-        _compare_counts(unit, counts, receipt.counts, findings)
-    return min(documents, wanted)
+def _origins(folder: Path, part: KeyRange, wanted: int, plan: Plan) -> npt.NDArray[np.uint64]:
+    """The numbers in the corpus of the first rows of a range."""
+    table = pq.read_table(origins_path(folder, part), page_checksum_verification=True)
+    if not plan.settings.pack:  # of packed documents later ones may stand in the first rows
+        table = table.slice(0, wanted)
+    return numbers_of(table.column("row").to_numpy(), table.column("file").to_numpy())
 
 
-def _compared(settings: Settings) -> tuple[str, ...]:
-    return (*_COMPARED, "weights") if settings.preview_weight is not None else _COMPARED
+def _converted_again(
+    numbers: npt.NDArray[np.uint64], folder: Path, plan: Plan, model: Model
+) -> tuple[npt.NDArray[np.uint64], pa.Table]:
+    """The rows of these numbers, as they were given to the order, and the number of each."""
+    names = run_columns(weights=plan.settings.preview_weight is not None)
+    found: list[pa.RecordBatch] = []
+    places: list[npt.NDArray[np.uint64]] = [np.zeros(0, np.uint64)]
+    for unit in plan.units:
+        low = numbers_of(0, unit.file)
+        only = np.unique(numbers[(numbers >= low) & (numbers < numbers_of(0, unit.file + 1))] - low)
+        if not len(only):
+            continue
+        for converted in converted_batches(unit, plan, model, folder, only=only.astype(np.int64)):
+            found.append(converted.batch.select(names))
+            places.append(numbers_of(converted.batch.column("row").to_numpy(), unit.file))
+    return np.concatenate(places), pa.Table.from_batches(found, schema(names))
 
 
-def _first_difference(converted: Converted, there: pa.Table, rows: int, names: Sequence[str]) -> int | None:
-    pairs = [(converted.batch.column(name).slice(0, rows), whole_array(there.column(name))) for name in names]
+def _first_difference(batch: pa.RecordBatch, there: pa.Table, names: Sequence[str]) -> int | None:
+    pairs = [(batch.column(name), whole_array(there.column(name))) for name in names]
     if all(now.equals(then) for now, then in pairs):
         return None
-    return next(at for at in range(rows) if any(now[at] != then[at] for now, then in pairs))
+    return next(at for at in range(batch.num_rows) if any(now[at] != then[at] for now, then in pairs))
 
 
-def _difference(converted: Converted, there: pa.Table, at: int, file: str, names: Sequence[str]) -> str:
-    again = f"when row {converted.batch.column('row')[at]} of {file} is converted again"
+def _difference(batch: pa.RecordBatch, there: pa.Table, at: int, file: str, names: Sequence[str]) -> str:
+    again = f"when row {batch.column('row')[at]} of {file} is converted again"
     for name in names:
-        now, then = converted.batch.column(name)[at].as_py(), there.column(name)[at].as_py()
+        now, then = batch.column(name)[at].as_py(), there.column(name)[at].as_py()
         for place, (left, right) in enumerate(zip(then, now, strict=False)):
             if left != right:
                 return f"token {place} has {left} in {name}, and {right} {again}"
@@ -224,17 +347,20 @@ class _Stored:
         self._shards = shards
         self._columns = list(columns)
         self._groups = self._read(folder)
+        self._taken = 0
         self._next: pa.Table = schema(columns).empty_table()
 
-    def take(self, rows: int) -> pa.Table:
-        """The next rows."""
+    def take(self, rows: int) -> tuple[int, pa.Table]:
+        """The next rows, and how many were taken before them."""
         while self._next.num_rows < rows:
             group = next(self._groups, None)
             if group is None:
-                raise OutputError("its shards hold fewer rows than it gives", where=self._shards[-1].path)
+                where = self._shards[-1].path if self._shards else None
+                raise OutputError("its shards hold fewer rows than it gives", where=where)
             self._next = pa.concat_tables([self._next, group])
         taken, self._next = self._next.slice(0, rows), self._next.slice(rows)
-        return taken
+        self._taken += rows
+        return self._taken - rows, taken
 
     def place(self, at: int) -> tuple[Shard, int]:
         """The shard and the row in it of the unit's row `at`."""

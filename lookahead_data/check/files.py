@@ -7,18 +7,21 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from lookahead_data.check.account import BROKEN, Account, words
 from lookahead_data.check.report import Findings
-from lookahead_data.plan import Unit
+from lookahead_data.plan import KeyRange, Unit
 from lookahead_data.rowhash import hash_rows
-from lookahead_data.sink.card import CARD, pattern
+from lookahead_data.sink.card import CARD, data_files
 from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.formats import ARROW
 from lookahead_data.sink.load_from_disk import dataset_files
 from lookahead_data.sink.manifest import MANIFEST
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
-from lookahead_data.sink.receipts import QUARANTINE, RECEIPTS, receipt_path
+from lookahead_data.sink.receipts import ORIGINS, QUARANTINE, RECEIPTS, origins_path, receipt_path
 from lookahead_data.sink.shards import WEIGHTS
 from lookahead_data.sink.verdicts import REPORTS
 
@@ -34,8 +37,11 @@ def check_files(folder: Path, found: Account, findings: Findings) -> None:
             findings.add(path, "is missing")
         elif sha256_of(folder / path) != digest:
             findings.add(path, f"was changed or damaged: its SHA-256 is not that of {MANIFEST}")
-    receipts = {_name(receipt_path(folder, unit), folder) for unit in found.units}
-    _refuse_strays(folder, f"{RECEIPTS}/unit-*.json", receipts, findings)
+    tasks: list[Unit | KeyRange] = [*found.units, *found.ranges]
+    receipts = {_name(receipt_path(folder, task), folder) for task in tasks}
+    kinds = "*" if len(found.receipts) == len(found.units) else "unit-*"  # else nobody knows the ranges
+    _refuse_strays(folder, f"{RECEIPTS}/{kinds}.json", receipts, findings)
+    _check_origins(folder, found, findings)
     rejects = {
         _name(_quarantine(folder, unit), folder)
         for unit in found.units
@@ -49,8 +55,29 @@ def check_files(folder: Path, found: Account, findings: Findings) -> None:
         card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
     except OSError:
         card = ""
-    if f"path: {pattern(profile)}\n" not in card:
+    if not all(f"path: {path}\n" in card for path in data_files(profile, found.settings).values()):
         findings.warn(f"{CARD} does not tell datasets.load_dataset where the shards are")
+
+
+def _check_origins(folder: Path, found: Account, findings: Findings) -> None:
+    """Whether the files that tell whose rows were written in an order are whole, and name these rows."""
+    paths = {index: origins_path(folder, found.ranges[index]) for index in found.range_receipts}
+    _refuse_strays(folder, f"{ORIGINS}/*", {_name(path, folder) for path in paths.values()}, findings)
+    for index, path in paths.items():
+        receipt = found.range_receipts[index]
+        try:
+            if sha256_of(path) != receipt.origins:
+                findings.add(
+                    _name(path, folder), "was changed or damaged: its SHA-256 is not that of its receipt"
+                )
+                continue
+            rows = pq.read_table(path, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            findings.add(_name(path, folder), f"cannot be read: {error}")
+            continue
+        told = hash_rows(rows.column("row").to_numpy(), rows.column("file").to_numpy())
+        if told != receipt.counts.rows_hash.written:
+            findings.add(_name(path, folder), "does not name the rows that its receipt counts")
 
 
 def _check_dataset_files(folder: Path, found: Account, findings: Findings) -> None:

@@ -19,7 +19,8 @@ from lookahead_data.sink.shards import Shard
 
 
 def check_shards(folder: Path, found: Account, rules: Rules, findings: Findings, listener: Listener) -> Tally:
-    """Read all shards, and hold the units' sums against their receipts; gives what was read."""
+    """Read all shards, and hold the sums of each unit, or range of an order, against its receipt; gives what was
+    read."""
     total = Tally()
     tallies: dict[str, Tally | None] = {}
     for shard in found.shards:
@@ -28,11 +29,11 @@ def check_shards(folder: Path, found: Account, rules: Rules, findings: Findings,
         if tally is not None and found.settings.preview_weight is not None:
             check_weights(folder, shard, found.settings.preview_weight, tally, findings)
         total += tally or Tally()
-    for index, receipt in found.receipts.items():
+    for task, receipt in found.writers:
         parts = [tallies.get(shard.path) for shard in receipt.shards]
         whole = [part for part in parts if part is not None]
         if len(whole) == len(parts):  # else the shard that could not be read is a problem already
-            _check_sums(found.units[index].name, whole, receipt, rules, findings)
+            _check_sums(task.name, whole, receipt, rules, findings)
     return total
 
 

@@ -124,6 +124,17 @@ CURATION: tuple[Decorator[Any], ...] = (
         default="13",
     ),
 )
+ARRANGEMENT: tuple[Decorator[Any], ...] = (
+    click.option(
+        "--split",
+        "split",
+        multiple=True,
+        metavar="NAME=SHARE",
+        help="Give a share of the rows to a split: validation=0.01. Equal prompts go to one side.",
+    ),
+    _option("shuffle", "Put all rows in an order by chance.", type=int, metavar="SEED"),
+    _choice("order", "The order of rows: that of the input, or from the fewest tokens to the most."),
+)
 PREVIEW: tuple[Decorator[Any], ...] = (
     _choice(
         "mode",
@@ -225,8 +236,9 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     if "template_args" in chosen:
         chosen["template_args"] = dict(_template_arg(text) for text in chosen["template_args"])
-    if "keep" in chosen:
-        chosen["keep"] = dict(_rate(text) for text in chosen["keep"])
+    for name, form in (("keep", "CLASS=RATE"), ("split", "NAME=SHARE")):
+        if name in chosen:
+            chosen[name] = dict(_number(text, f"--{name}", form) for text in chosen[name])
     return Settings.from_dict({**job.settings, **chosen}), job
 
 
@@ -240,12 +252,12 @@ def _template_arg(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _rate(text: str) -> tuple[str, float]:
-    name, _, rate = text.partition("=")
+def _number(text: str, option: str, form: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
     try:
-        return name, float(rate)
+        return name, float(number)
     except ValueError:
-        raise SettingsError(f"{text!r} is no CLASS=RATE", where="--keep") from None
+        raise SettingsError(f"{text!r} is no {form}", where=option) from None
 
 
 def told(command: Command) -> Command:

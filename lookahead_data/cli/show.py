@@ -115,6 +115,9 @@ def show_manifest(manifest: Manifest) -> None:
             f"  lengths    median {lengths['p50']:,} tokens, 99 % at most {lengths['p99']:,}, "
             f"longest {lengths['p100']:,}"
         )
+    if settings.split:
+        parts = (f"{name} {split['rows']:,} rows" for name, split in manifest.document["splits"].items())
+        click.echo(f"  splits     {', '.join(parts)}")
     if settings.pack:
         padding = f", {totals['pad_tokens']:,} tokens of padding" if totals["pad_tokens"] else ""
         dropped = totals["dropped_tokens"]

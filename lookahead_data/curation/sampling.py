@@ -8,17 +8,19 @@ import numpy.typing as npt
 
 from lookahead_data.curation.exact import list_keys
 from lookahead_data.curation.fields import field_lists
-from lookahead_data.curation.hashing import mix, mix_one
+from lookahead_data.curation.hashing import hash_of, mix, mix_one
 from lookahead_data.talk import Talk
 
 
-def chances(talk: Talk, field: str, seed: int) -> npt.NDArray[np.float64]:
+def chances(talk: Talk, field: str, seed: int, purpose: str = "") -> npt.NDArray[np.float64]:
     """A number from 0 to below 1 for each conversation, by a field of it (see `fields`): equal fields have
     equal numbers, and different ones independent numbers.
 
     Args:
         seed: another one gives other numbers.
+        purpose: so does another purpose: what is chosen for one says nothing of what is chosen for another.
     """
     keys = list_keys(field_lists(talk, field))[:, 0]
-    mixed = mix(keys ^ np.uint64(mix_one(seed)))
+    salt = mix_one(seed) ^ hash_of(purpose.encode()) if purpose else mix_one(seed)
+    mixed = mix(keys ^ np.uint64(salt))
     return (mixed >> np.uint64(11)).astype(np.float64) / (1 << 53)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookahead_data.arrays import Ints
+from lookahead_data.config import TRAIN
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import FORMAT
 from lookahead_data.sink.formats import PARQUET
@@ -51,15 +52,21 @@ class Corpus:
     tokens: Ints
 
     @classmethod
-    def open(cls, folder: str | Path) -> Corpus:
+    def open(cls, folder: str | Path, split: str = TRAIN) -> Corpus:
         """Check that the folder is finished and its shards are those of the manifest, by size and footer.
 
+        Args:
+            split: the name of the split that is read.
+
         Raises:
+            SettingsError: there is no such split.
             OutputError: there is no manifest, a shard is missing or is another one, or the rows are of a
                 kind that is not read here.
         """
         manifest = Manifest.load(folder)
         stated, profile_name = _account(manifest)
+        wanted = manifest.shards_of(split)
+        stated = [shard for shard in stated if manifest.folder / shard.path in wanted]
         profile = PROFILES.get(profile_name)
         if profile is None or profile.format != PARQUET or not _READ.issuperset(profile.columns):
             raise OutputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookahead_data.columns import COLUMNS
-from lookahead_data.config import Settings
+from lookahead_data.config import TRAIN, Settings
 from lookahead_data.sink.counts import NOTES
 from lookahead_data.sink.formats import ARROW
 from lookahead_data.sink.manifest import Manifest
@@ -15,9 +15,11 @@ from lookahead_data.sink.publish import write_text
 CARD = "README.md"
 
 
-def pattern(profile: Profile) -> str:
-    """Where in the folder its shards are, as the card says it."""
-    return f"data/*.{profile.format}"
+def data_files(profile: Profile, settings: Settings) -> dict[str, str]:
+    """The pattern of each split's shards in the folder."""
+    if not settings.split:
+        return {TRAIN: f"data/*.{profile.format}"}
+    return {name: f"data/{name}-*.{profile.format}" for name in settings.splits}
 
 
 def write_card(manifest: Manifest) -> None:
@@ -45,12 +47,19 @@ def card(manifest: Manifest) -> str:
             f"{full:.2f} % full; {totals['pad_tokens']:,} tokens of padding, {totals['dropped_tokens']:,} dropped |"
         )
     notes = "".join(f"- {count:,} rows: {NOTES.get(kind, kind)}\n" for kind, count in totals["notes"].items())
+    files = "\n".join(
+        f"  - split: {name}\n    path: {path}" for name, path in data_files(profile, settings).items()
+    )
+    splits = "".join(
+        f"\n| rows of `{name}` | {split['rows']:,} |"
+        for name, split in document["splits"].items()
+        if settings.split
+    )
     return f"""---
 configs:
 - config_name: default
   data_files:
-  - split: train
-    path: {pattern(profile)}
+{files}
 ---
 
 # Training rows with answer previews
@@ -59,7 +68,7 @@ Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f"
 
 | | |
 |---|---|
-| rows | {totals["written"]:,} |
+| rows | {totals["written"]:,} |{splits}
 | tokens | {totals["tokens"]:,} |
 | supervised tokens | {totals["supervised_tokens"]:,} |
 | rows left out | {sum(totals["filtered"].values()):,} filtered, {sum(totals["quarantined"].values()):,} quarantined |{packed}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,6 +97,25 @@ class Counts:
         self.filtered.update(reject.reason for reject in packed.left_out)
         self.lengths -= Counter(packed.left_out.values())
 
+    def take_ranges(self, ranges: Sequence[Counts]) -> None:
+        """Count all rows as they were written in the ranges of an order.
+
+        Raises:
+            OutputError: rows were lost or doubled on the way.
+        """
+        total = Counts()
+        for counts in ranges:
+            total += counts
+        same = (total.written, total.lengths, total.rows_hash.written)
+        if same != (self.written, self.lengths, self.rows_hash.written):
+            raise OutputError(
+                f"{self.written} rows were converted, and put in order are {total.written} rows, or other ones",
+                remedy=_FAULT,
+            )
+        for name in _OF_ROWS_WRITTEN:
+            setattr(self, name, getattr(total, name))
+        self.notes += total.notes
+
     def check(self, where: str) -> None:
         """Raise `OutputError` if a row is not accounted for."""
         accounted = self.written + self.filtered.total() + self.quarantined.total()
@@ -156,6 +175,17 @@ class Counts:
         values["rows_hash"] = RowsHash.from_dict(values["rows_hash"])
         return cls(**values)
 
+
+_OF_ROWS_WRITTEN = (
+    "tokens",
+    "supervised_tokens",
+    "packed_rows",
+    "capacity",
+    "pad_tokens",
+    "dropped_rows",
+    "dropped_tokens",
+)
+"""Counts that packing changes."""
 
 _FAULT = "This is a fault of lookahead_data; please report it."
 

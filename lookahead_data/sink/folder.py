@@ -20,17 +20,23 @@ from lookahead_data.sink.formats import ARROW, PARQUET
 from lookahead_data.sink.load_from_disk import INFO, STATE
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
 from lookahead_data.sink.publish import TEMPORARY, write_json, writing
-from lookahead_data.sink.receipts import QUARANTINE, RECEIPTS
+from lookahead_data.sink.receipts import ORIGINS, QUARANTINE, RECEIPTS
+from lookahead_data.sink.runs import RUNS
 from lookahead_data.sink.shards import WEIGHTS, Shard
 from lookahead_data.sink.verdicts import REPORTS, VERDICTS
+
+SHARDS = "*-[0-9][0-9][0-9][0-9][0-9]-[0-9][0-9][0-9][0-9][0-9]"
+"""The names of shards, less their ending."""
 
 OWN = (
     MANIFEST,
     CARD,
-    f"{RECEIPTS}/unit-*.json",
+    f"{RECEIPTS}/*.json",
+    f"{RUNS}/*.arrow",
+    f"{ORIGINS}/range-*.parquet",
     f"{QUARANTINE}/unit-*.jsonl",
-    *(f"data/train-*.{ending}" for ending in (PARQUET, ARROW)),
-    f"{WEIGHTS}/train-*.{PARQUET}",
+    *(f"data/{SHARDS}.{ending}" for ending in (PARQUET, ARROW)),
+    f"{WEIGHTS}/{SHARDS}.{PARQUET}",
     INFO,
     STATE,
     f"{VERDICTS}/*",
@@ -107,6 +113,7 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
         difference = next(differences(_earlier_plan(folder), plan.document()), None)
         if difference is None:
             if not overwrite and _is_complete(folder):
+                drop_runs(folder)  # in case the job was stopped right behind its manifest
                 return True
             # Without these nobody takes what may be missing for a finished job.
             for name in (MANIFEST, STATE, INFO):
@@ -214,10 +221,19 @@ def drop_unnamed(folder: Path, named: Collection[str]) -> None:
     That waits for the end of the job: a worker that outlived its job would else take away what the next
     run has published.
     """
-    for path in (*(folder / "data").glob("train-*"), *(folder / WEIGHTS).glob("train-*")):
+    for path in (*(folder / "data").glob(f"{SHARDS}.*"), *(folder / WEIGHTS).glob(f"{SHARDS}.*")):
         if path.relative_to(folder).as_posix() not in named:
             with writing(path):
                 path.unlink()
+
+
+def drop_runs(folder: Path) -> None:
+    """Remove the runs of a job that is complete: all their rows are in its shards."""
+    with writing(folder / RUNS):
+        for path in (folder / RUNS).glob("*.arrow"):
+            path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            (folder / RUNS).rmdir()
 
 
 def _clear(folder: Path) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookahead_data.config import Settings
-from lookahead_data.errors import OutputError
+from lookahead_data.config import TRAIN, Settings
+from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.publish import write_json
@@ -26,8 +26,14 @@ def account(
     warnings: Sequence[str],
     timing: Mapping[str, Any],
     curation: Mapping[str, Any] | None = None,
+    ranges: Sequence[Receipt] = (),
 ) -> dict[str, Any]:
-    """What the manifest holds: all of it follows from `Plan.document()` and the receipts of its units."""
+    """What the manifest holds: all of it follows from `Plan.document()` and the receipts.
+
+    Args:
+        receipts: of the units, in order.
+        ranges: the receipts of the ranges of an order, if rows are written in one.
+    """
     totals = Counts()
     units = []
     for unit, receipt in zip(plan["units"], receipts, strict=True):
@@ -44,6 +50,14 @@ def account(
                 **receipt.counts.summary(),
             }
         )
+    writers = ranges or receipts
+    if ranges:
+        totals.take_ranges([receipt.counts for receipt in ranges])
+    splits = [TRAIN, *plan["settings"]["split"]]
+    shards = sorted(
+        (shard for receipt in writers for shard in receipt.shards),
+        key=lambda shard: splits.index(shard.split),
+    )
     return {
         "format": plan["format"],
         "fingerprint": fingerprint,
@@ -55,7 +69,14 @@ def account(
         "evaluation": plan["evaluation"],
         "curation": dict(curation) if curation is not None else None,
         "totals": totals.summary(),
-        "shards": [shard.to_dict() for receipt in receipts for shard in receipt.shards],
+        "splits": {
+            name: {
+                "rows": sum(shard.rows for shard in shards if shard.split == name),
+                "tokens": sum(shard.tokens for shard in shards if shard.split == name),
+            }
+            for name in splits
+        },
+        "shards": [shard.to_dict() for shard in shards],
         "warnings": list(warnings),
         "units": units,
         "versions": plan["versions"],
@@ -83,16 +104,18 @@ class Manifest:
         receipts: Sequence[Receipt],
         timing: Mapping[str, Any],
         curation: Mapping[str, Any] | None = None,
+        ranges: Sequence[Receipt] = (),
     ) -> Manifest:
         """The manifest of a job from the receipts of all its units.
 
         Args:
             curation: what the passes over the whole corpus found (see `sink.verdicts`).
+            ranges: the receipts of all ranges, in order, if rows are written in an order.
 
         Raises:
             OutputError: a unit has no receipt, or a row is not accounted for.
         """
-        if [receipt.unit for receipt in receipts] != [unit.index for unit in plan.units]:
+        if [receipt.index for receipt in receipts] != [unit.index for unit in plan.units]:
             raise OutputError("not every unit has a receipt", where=str(folder))
         for unit, receipt in zip(plan.units, receipts, strict=True):
             receipt.counts.check(unit.name)
@@ -103,6 +126,7 @@ class Manifest:
             warnings=plan.warnings,
             timing=timing,
             curation=curation,
+            ranges=ranges,
         )
         return cls(folder, document)
 
@@ -142,8 +166,27 @@ class Manifest:
 
     @property
     def shards(self) -> list[Path]:
-        """The paths of the shards, in order."""
+        """The paths of the shards, split by split, in order."""
         return [self.folder / shard["path"] for shard in self.document["shards"]]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of all splits."""
+        return tuple(self.document["splits"])
+
+    def shards_of(self, split: str) -> list[Path]:
+        """The paths of the shards of one split, in order.
+
+        Raises:
+            SettingsError: there is no such split.
+        """
+        if split not in self.splits:
+            raise SettingsError(
+                f"there is no split {split!r}",
+                where=str(self.folder),
+                remedy=f"It has: {', '.join(self.splits)}.",
+            )
+        return [self.folder / shard["path"] for shard in self.document["shards"] if shard["split"] == split]
 
     def __repr__(self) -> str:
         return (

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookahead_data.columns import schema
+from lookahead_data.config import TRAIN
 from lookahead_data.errors import OutputError
 from lookahead_data.sink.formats import PARQUET, group_writer, open_shard
 from lookahead_data.sink.profiles import Profile
@@ -40,6 +41,7 @@ class Shard:
         path: inside the output folder, `/` between folders.
         rows, tokens, size: of the file; padding is counted among the tokens, and the size is in bytes.
         sha256: of the file's bytes.
+        split: whose rows it holds.
         weights: the SHA-256 of the file of weights (see `weights_path`), or None if there is none.
     """
 
@@ -48,6 +50,7 @@ class Shard:
     tokens: int
     size: int
     sha256: str
+    split: str = TRAIN
     weights: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +72,8 @@ def weights_path(path: str) -> str:
 
 
 class ShardWriter:
-    """Writes the rows of one unit into shards `NAME-00000.parquet`, `NAME-00001.parquet`, …, or `.arrow`
+    """Writes the rows of one split and unit, or range of an order, into shards `SPLIT-UNIT-00000.parquet`,
+    `SPLIT-UNIT-00001.parquet`, …, or `.arrow`.
 
     A shard is published when it is full and when the writer is closed. Use it as a context manager:
     when the block raises, the unfinished shard is removed.
@@ -78,27 +82,28 @@ class ShardWriter:
     def __init__(
         self,
         folder: Path,
-        name: str,
+        split: str,
+        number: int,
         profile: Profile,
         *,
         shard_size: int,
-        always: bool = False,
         weights: bool = False,
     ) -> None:
         """
         Args:
             folder: the output folder.
-            name: the path of the shards in it, less their number and ending.
-            profile: what columns and what format they have.
+            number: of the unit, or of the range in its split; the first one writes a shard even without rows,
+                so that there is always one that tells the columns.
+            profile: what columns and what format the shards have.
             shard_size: bytes after which a new shard is begun, at the end of a row group.
-            always: write a shard without rows if there are no rows at all.
             weights: write the column `weights` into a file of its own.
         """
         self.shards: list[Shard] = []
         self._folder = folder
-        self._name = name
+        self._split = split
+        self._name = f"data/{split}-{number:05d}"
         self._limit = shard_size
-        self._always = always
+        self._always = number == 0
         self._profile = profile
         self._columns = schema((*profile.columns, "weights")) if weights else profile.schema
         self._group_rows = profile.group_rows or GROUP_ROWS
@@ -152,7 +157,7 @@ class ShardWriter:
     def _begin(self) -> _OpenShard:
         path = f"{self._name}-{len(self.shards):05d}.{self._profile.format}"
         weights = "weights" in self._columns.names
-        return _OpenShard(self._folder, path, self._profile, weights=weights)
+        return _OpenShard(self._folder, path, self._split, self._profile, weights=weights)
 
     def _finish(self) -> None:
         if self._open is not None:
@@ -163,8 +168,9 @@ class ShardWriter:
 class _OpenShard:
     """A shard that is being written under a temporary name, and the weights of its tokens."""
 
-    def __init__(self, folder: Path, path: str, profile: Profile, *, weights: bool) -> None:
+    def __init__(self, folder: Path, path: str, split: str, profile: Profile, *, weights: bool) -> None:
         self._path = path
+        self._split = split
         self._columns = list(profile.columns)
         self._rows = self._tokens = 0
         self._main = _OpenFile(folder, path, profile.schema, profile.format)
@@ -184,7 +190,7 @@ class _OpenShard:
         # The weights first: a shard that is there has them.
         weights = self._weights.publish(self._rows)[1] if self._weights is not None else None
         size, digest = self._main.publish(self._rows)
-        return Shard(self._path, self._rows, self._tokens, size, digest, weights)
+        return Shard(self._path, self._rows, self._tokens, size, digest, self._split, weights)
 
     def abandon(self) -> None:
         for file in (self._main, self._weights):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES, Flags, are_safety
+from lookahead_data.curation.fields import field_lists
 from lookahead_data.curation.sampling import chances
 from lookahead_data.curation.where import Condition
 from lookahead_data.errors import RowError
@@ -22,7 +24,6 @@ class Select:
 
     name = "select"
     needs = ("row", "messages")
-    gives = ()
 
     def __init__(self, settings: Settings, verdicts: pa.Table | None = None) -> None:
         """
@@ -31,6 +32,7 @@ class Select:
         """
         self._conditions = [Condition(text) for text in settings.where]
         self._settings = settings
+        self.gives = ("split",) if settings.split else ()
         self._verdicts = verdicts
         self._judged = np.zeros(0, np.int64) if verdicts is None else verdicts.column("row").to_numpy()
 
@@ -53,7 +55,18 @@ class Select:
             )
             for at, (reason, message) in zip(hits.tolist(), said, strict=True):
                 sieve.reject(at, RowError(reason, message), outcome="filtered")
-        return sieve.staged()
+        given = {"split": pa.array(splits_of(talk, self._settings))} if self._settings.split else {}
+        return sieve.staged(**given)
+
+
+def splits_of(talk: Talk, settings: Settings) -> npt.NDArray[np.int8]:
+    """The place of each conversation's split among `settings.splits`, shape (rows,)."""
+    found = chances(talk, "prompt", settings.seed, "split")
+    bare = np.flatnonzero(field_lists(talk, "prompt").value_lengths().to_numpy(zero_copy_only=False) == 0)
+    if len(bare):
+        found[bare] = chances(talk.of_rows(bare), "conversation", settings.seed, "split")
+    places = np.searchsorted(np.cumsum(list(settings.split.values())), found, side="right") + 1
+    return np.where(places > len(settings.split), 0, places).astype(np.int8)
 
 
 def selected(

@@ -5,7 +5,7 @@ It takes a dataset with `input_ids`, `attention_mask` and `labels` for tokenized
 
 from __future__ import annotations
 
-from lookahead_data.trainers.trainer import Contents, Trainer, quoted
+from lookahead_data.trainers.trainer import VALIDATION, Contents, Trainer, quoted
 
 MULTIPLE = 64
 """Lengths are rounded up to such, which suits the hardware."""
@@ -13,11 +13,14 @@ MULTIPLE = 64
 
 def _settings(contents: Contents) -> str:
     kind = "" if contents.profile == "llama-factory" else "    ds_type: parquet\n"
+    evaluated = ""
+    if VALIDATION in contents.settings.split:
+        evaluated = f"test_datasets:\n  - path: {quoted(contents.folder)}\n{kind}    split: {VALIDATION}\n"
     return f"""base_model: {quoted(contents.model)}
 datasets:
   - path: {quoted(contents.folder)}
 {kind}    split: train
-sequence_len: {rounded_up(contents.longest, MULTIPLE)}
+{evaluated}sequence_len: {rounded_up(contents.longest, MULTIPLE)}
 excess_length_strategy: raise
 sample_packing: true
 attn_implementation: flash_attention_2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lookahead_data.trainers.trainer import Contents, quoted
+from lookahead_data.config import TRAIN
+from lookahead_data.trainers.trainer import VALIDATION, Contents, quoted
 
 
 def loader(contents: Contents) -> str:
@@ -10,7 +11,14 @@ def loader(contents: Contents) -> str:
     return "load_from_disk" if contents.profile == "llama-factory" else "load_dataset"
 
 
-def loading(contents: Contents) -> str:
-    """The call that loads the folder."""
-    split = "" if contents.profile == "llama-factory" else ', split="train"'
-    return f"{loader(contents)}({quoted(contents.folder)}{split})"
+def loading(contents: Contents, split: str = TRAIN) -> str:
+    """The call that gives the rows of a split."""
+    split_argument = "" if contents.profile == "llama-factory" else f", split={quoted(split)}"
+    return f"{loader(contents)}({quoted(contents.folder)}{split_argument})"
+
+
+def evaluation(contents: Contents) -> str:
+    """The argument of a trainer that evaluates on the split `validation`, as a line; none without that split."""
+    if VALIDATION not in contents.settings.split:
+        return ""
+    return f"    eval_dataset={loading(contents, VALIDATION)},\n"

@@ -7,7 +7,7 @@ that begin at 0 again, and only where there is no attention mask and no cache
 
 from __future__ import annotations
 
-from lookahead_data.trainers.datasets import loader, loading
+from lookahead_data.trainers.datasets import evaluation, loader, loading
 from lookahead_data.trainers.trainer import Contents, Trainer, quoted
 
 
@@ -28,7 +28,7 @@ trainer = Trainer(
     args=TrainingArguments(output_dir="trained"),
     data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
     train_dataset={loading(contents)},
-    processing_class=tokenizer,
+{evaluation(contents)}    processing_class=tokenizer,
 )
 """
 
@@ -49,7 +49,7 @@ trainer = Trainer(
     ),
     data_collator=default_data_collator,
     train_dataset={loading(contents)},
-)
+{evaluation(contents)})
 """
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from lookahead_data.config import TRAIN
 from lookahead_data.sink.profiles import PROFILES
-from lookahead_data.trainers.trainer import Contents, Trainer, quoted
+from lookahead_data.trainers.trainer import VALIDATION, Contents, Trainer, quoted
 
 _OTHER = "has neither loss_mask nor seq_start_id"
 
 
 def _settings(contents: Contents) -> str:
     size = contents.row_tokens
+    evaluates = VALIDATION in contents.settings.split
+    validation = ""
+    if evaluates:
+        path = Path(contents.data) / contents.pattern(VALIDATION)
+        validation = f"    packed_val_data_path={quoted(path)},\n"
     return f"""from megatron.bridge.data.datasets.packed_sequence import PackedSequenceSpecs
 
 # cfg is the ConfigContainer of your recipe.
@@ -17,12 +25,12 @@ cfg.dataset.dataset_root = {quoted(contents.folder)}
 cfg.dataset.enable_offline_packing = True
 cfg.dataset.offline_packing_specs = PackedSequenceSpecs(
     packed_sequence_size={size},
-    packed_train_data_path={quoted(contents.folder / "data" / "*.parquet")},
-)
+    packed_train_data_path={quoted(Path(contents.data) / contents.pattern(TRAIN))},
+{validation})
 cfg.dataset.seq_length = {size}
 cfg.model.seq_length = {size}
 cfg.train.micro_batch_size = 1
-cfg.dataset.do_validation = False
+cfg.dataset.do_validation = {evaluates}
 cfg.dataset.do_test = False
 """
 
@@ -35,7 +43,7 @@ def _pitfalls(contents: Contents) -> list[str]:
         f"packed_sequence_size, dataset.seq_length and model.seq_length are all {contents.row_tokens:,}.",
         "With context parallelism each document must be padded to a multiple of twice context_parallel_size, and these are not.",
         "loss_mask is shifted by one already; labels are made of input_ids.",
-        "For validation, convert another corpus and name it as packed_val_data_path, with do_validation=True.",
+        "Validation is on the split `validation`, which --split validation=0.01 makes.",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lookahead_data.config import TRAIN
 from lookahead_data.trainers.trainer import Contents, Trainer, quoted
 
 _POSITIONS = {
@@ -42,7 +43,7 @@ import torch
 
 class Rows(torch.utils.data.IterableDataset):
     def __iter__(self):
-        for shard in sorted(Path({quoted(contents.data)}).glob("*.parquet")):
+        for shard in sorted(Path({quoted(contents.data)}).glob({quoted(contents.pattern(TRAIN))})):
             for batch in pq.ParquetFile(shard).iter_batches():
                 yield from batch.to_pylist()
 

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookahead_data.config import Settings
+from lookahead_data.sink.card import data_files
+from lookahead_data.sink.profiles import PROFILES
+
+VALIDATION = "validation"
+"""The split on which trainers are set up to evaluate, if there is one."""
 
 MODEL = "YOUR/MODEL"
 """Stands in the settings where the tokenizer's name does not tell the model."""
@@ -52,6 +57,10 @@ class Contents:
     def data(self) -> str:
         """Where the shards are."""
         return str(self.folder / "data")
+
+    def pattern(self, split: str) -> str:
+        """What the names of a split's shards match."""
+        return Path(data_files(PROFILES[self.profile], self.settings)[split]).name
 
     @property
     def model(self) -> str:

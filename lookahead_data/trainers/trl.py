@@ -6,7 +6,7 @@ these and `seq_lengths`.
 
 from __future__ import annotations
 
-from lookahead_data.trainers.datasets import loader, loading
+from lookahead_data.trainers.datasets import evaluation, loader, loading
 from lookahead_data.trainers.trainer import Contents, Trainer, quoted
 
 DEFAULT_MAX_LENGTH = 1024
@@ -28,7 +28,7 @@ trainer = SFTTrainer(
         packing=False,
 {packed if contents.packed else ""}    ),
     train_dataset={loading(contents)},
-)
+{evaluation(contents)})
 """
 
 

@@ -1,0 +1,502 @@
+"""Where rows go: splits, shuffles, and orders by length, whatever units and workers did the work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from helpers import conversation, write_jsonl
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lookahead_data as la
+from lookahead_data.ordering import KEYS, _length_bounds
+from lookahead_data.reading.corpus import Corpus
+from lookahead_data.sink import publish
+from lookahead_data.stages.arrange import HASH_BITS
+
+rng = random.Random(5)
+WORDS = [
+    "red",
+    "blue",
+    "a",
+    "the",
+    "of",
+    "green",
+    "seven",
+    "mountains",
+    "river",
+    "because",
+    "however",
+    "12",
+    "x",
+]
+ROWS = [
+    {
+        "prompt": f"Question {at % 180}?",
+        "completion": f"{at}: " + " ".join(rng.choices(WORDS, k=rng.randint(1, 60))),
+    }
+    for at in range(240)
+]
+"""Sixty prompts stand there twice, with other answers."""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "rows.jsonl", ROWS)
+
+
+def convert(source: Path | list[Path], out: Path, **changes: Any) -> la.Manifest:
+    given: Any = source if isinstance(source, Path) else [str(path) for path in source]
+    manifest = la.convert(given, out, **{"tokenizer": "builtin", "unit_size": 8000, "workers": 1, **changes})
+    checked = la.verify(out, deep=10**9)
+    assert checked.ok, checked.problems
+    assert checked.compared == manifest.totals["written"]
+    return manifest
+
+
+def rows_of(manifest: la.Manifest, split: str = "train") -> list[list[int]]:
+    frame = pl.concat([pl.read_parquet(path) for path in manifest.shards_of(split)])
+    found: list[list[int]] = frame["input_ids"].to_list()
+    return found
+
+
+def shas(manifest: la.Manifest) -> list[str]:
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in manifest.shards]
+
+
+# --- splits
+
+
+def test_splits_divide_the_rows_and_keep_their_order(source: Path, tmp_path: Path) -> None:
+    plain = rows_of(convert(source, tmp_path / "plain"))
+    manifest = convert(source, tmp_path / "split", split={"validation": 0.2, "test": 0.1})
+    parts = {name: rows_of(manifest, name) for name in manifest.splits}
+    assert manifest.splits == ("train", "validation", "test")
+    assert all(len(part) > 5 for part in parts.values())
+    assert sorted(row for part in parts.values() for row in part) == sorted(plain)
+    places = {tuple(row): at for at, row in enumerate(plain)}
+    for name, part in parts.items():
+        assert [places[tuple(row)] for row in part] == sorted(places[tuple(row)] for row in part)
+        assert manifest.document["splits"][name]["rows"] == len(part)
+        assert manifest.document["splits"][name]["tokens"] == sum(map(len, part))
+
+
+def test_equal_prompts_are_in_one_split(source: Path, tmp_path: Path) -> None:
+    manifest = convert(source, tmp_path / "out", split={"validation": 0.3}, mode="none")
+    texts = {name: {prompt_of(row) for row in rows_of(manifest, name)} for name in manifest.splits}
+    assert not texts["train"] & texts["validation"]
+    assert len(texts["train"] | texts["validation"]) == 180
+
+
+def prompt_of(ids: list[int]) -> str:
+    from lookahead_data.model.tokenizer import load_tokenizer
+
+    return load_tokenizer("builtin").decode(ids).split("<|im_end|>")[0]
+
+
+def test_a_share_is_met_as_chance_has_it(tmp_path: Path) -> None:
+    rows = [{"prompt": f"p {at}", "completion": "c"} for at in range(4000)]
+    manifest = convert(
+        write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "out", split={"validation": 0.05}
+    )
+    # Five standard deviations of a binomial of 4,000 rows.
+    assert abs(manifest.document["splits"]["validation"]["rows"] - 200) < 5 * (4000 * 0.05 * 0.95) ** 0.5
+
+
+def test_new_files_move_no_old_row_to_another_split(source: Path, tmp_path: Path) -> None:
+    more = write_jsonl(
+        tmp_path / "more.jsonl", [{"prompt": f"More {at}?", "completion": "Yes."} for at in range(50)]
+    )
+    split = {"validation": 0.2}
+    before = convert(source, tmp_path / "before", split=split)
+    after = convert([more, source], tmp_path / "after", split=split, unit_size=2000)
+    for name in before.splits:
+        assert set(map(tuple, rows_of(before, name))) <= set(map(tuple, rows_of(after, name)))
+
+
+def test_plain_text_is_split_by_the_text(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "texts.jsonl", [{"text": f"Text {at % 100}."} for at in range(200)])
+    manifest = convert(source, tmp_path / "out", mode="none", split={"validation": 0.3})
+    train, validation = rows_of(manifest), rows_of(manifest, "validation")
+    assert len(train) > 50 and len(validation) > 20
+    assert not set(map(tuple, train)) & set(map(tuple, validation))
+
+
+def test_a_prompt_is_all_that_is_said_before_the_last_answer(tmp_path: Path) -> None:
+    rows = [{"messages": conversation("Hello.", "Hi.", f"Go on {at % 40}.", f"So {at}.")} for at in range(80)]
+    manifest = convert(
+        write_jsonl(tmp_path / "talks.jsonl", rows), tmp_path / "out", split={"validation": 0.4}
+    )
+    assert all(split["rows"] % 2 == 0 and split["rows"] for split in manifest.document["splits"].values())
+
+
+def test_packed_splits_share_no_row(source: Path, tmp_path: Path) -> None:
+    manifest = convert(source, tmp_path / "out", split={"validation": 0.2}, pack=256, preview_weight=0.5)
+    alone = convert(source, tmp_path / "alone", split={"validation": 0.2})
+    for name in manifest.splits:
+        frame = pl.concat([pl.read_parquet(path) for path in manifest.shards_of(name)])
+        documents = []
+        for row in frame.iter_rows(named=True):
+            ends = np.cumsum(row["seq_lengths"]).tolist()
+            documents += [row["input_ids"][a:b] for a, b in pairwise([0, *ends])]
+        assert sorted(documents) == sorted(rows_of(alone, name))
+
+
+def test_the_seed_gives_other_splits(source: Path, tmp_path: Path) -> None:
+    one, two = (
+        rows_of(convert(source, tmp_path / str(seed), split={"validation": 0.2}, seed=seed), "validation")
+        for seed in (0, 1)
+    )
+    assert sorted(one) != sorted(two)
+
+
+def test_each_split_can_be_read(source: Path, tmp_path: Path) -> None:
+    manifest = convert(source, tmp_path / "out", split={"validation": 0.2})
+    for name in manifest.splits:
+        assert Corpus.open(manifest.folder, name).rows.sum() == manifest.document["splits"][name]["rows"]
+    with pytest.raises(la.SettingsError, match=r"no split 'dev'(?s:.*)train, validation"):
+        Corpus.open(manifest.folder, "dev")
+    card = (manifest.folder / "README.md").read_text()
+    assert "  - split: train\n    path: data/train-*.parquet\n  - split: validation\n" in card
+    shard = next(path for path in manifest.shards_of("validation"))
+    assert shard.name.startswith("validation-")
+
+
+def test_trainers_evaluate_on_the_split_validation(source: Path, tmp_path: Path) -> None:
+    out = convert(source, tmp_path / "out", split={"validation": 0.2}).folder
+    wanted = {
+        "trl": 'eval_dataset=load_dataset("{out}", split="validation")',
+        "hf": 'eval_dataset=load_dataset("{out}", split="validation")',
+        "axolotl": 'test_datasets:\n  - path: "{out}"\n    ds_type: parquet\n    split: validation',
+        "torch": 'glob("train-*.parquet")',
+    }
+    for trainer, line in wanted.items():
+        assert line.format(out=out) in str(la.check_for(out, trainer).settings)
+    packed = convert(
+        source, tmp_path / "packed", split={"validation": 0.2}, profile="packed-megatron", pack=512
+    )
+    settings = str(la.check_for(packed.folder, "megatron").settings)
+    assert "validation-*.parquet" in settings and "do_validation = True" in settings
+    plain = convert(source, tmp_path / "plain")
+    for trainer in wanted:
+        assert "validation" not in str(la.check_for(plain.folder, trainer).settings)
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ({"train": 0.5}, "'train' is what the rows of no other split are"),
+        ({"Dev set": 0.5}, "is no name of a split"),
+        ({"a-b": 0.5}, "is no name of a split"),
+        ({"validation": 0}, "no share"),
+        ({"validation": 1}, "no share"),
+        ({"validation": True}, "no share"),
+        ({"validation": 0.5, "test": 0.5}, "leave no rows"),
+    ],
+)
+def test_splits_that_are_none(split: dict[str, Any], said: str) -> None:
+    with pytest.raises(la.SettingsError, match=said):
+        la.Settings(split=split)
+
+
+def test_one_dataset_has_no_splits() -> None:
+    with pytest.raises(la.SettingsError, match="llama-factory"):
+        la.Settings(split={"validation": 0.1}, profile="llama-factory")
+
+
+# --- orders
+
+MASK = (1 << 64) - 1
+
+
+def mixed(value: int) -> int:
+    """splitmix64, in Python's own numbers."""
+    value = (value + 0x9E3779B97F4A7C15) & MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK
+    return value ^ (value >> 31)
+
+
+def due_order(rows: list[list[int]], files: list[int], *, seed: int, by_length: bool) -> list[list[int]]:
+    """The slow way: every row with its key, sorted."""
+    starts = {file: files.index(file) for file in set(files)}
+    keyed = []
+    for at, (row, file) in enumerate(zip(rows, files, strict=True)):
+        chance = mixed(mixed((file << 40) + at - starts[file]) ^ mixed(seed))
+        keyed.append(((len(row), chance >> 24) if by_length else chance, row))
+    return [row for _, row in sorted(keyed, key=lambda pair: pair[0])]
+
+
+@pytest.mark.parametrize("by_length", [False, True])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_an_order_is_that_of_its_keys(source: Path, tmp_path: Path, by_length: bool, seed: int) -> None:
+    more = write_jsonl(tmp_path / "more.jsonl", ROWS[100:160])
+    plain = rows_of(convert([source, more], tmp_path / "plain"))
+    changes: dict[str, Any] = {"shuffle": seed} | ({"order": "length"} if by_length else {})
+    ordered = convert([source, more], tmp_path / "ordered", **changes)
+    files = [0] * len(ROWS) + [1] * 60
+    assert rows_of(ordered) == due_order(plain, files, seed=seed, by_length=by_length)
+
+
+def test_an_order_does_not_depend_on_workers_units_or_batches(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lookahead_data.backends import local
+    from lookahead_data.sink import runs
+    from lookahead_data.source import unit
+
+    changes: dict[str, Any] = {"shuffle": 3, "split": {"validation": 0.2}, "pack": 256, "preview_weight": 0.5}
+    one = convert(source, tmp_path / "one", **changes)
+    alone = convert(source, tmp_path / "alone", shuffle=3)
+    larger = convert(source, tmp_path / "larger", shuffle=3, unit_size=1 << 20)
+    assert rows_of(alone) == rows_of(larger)
+    monkeypatch.setattr(local, "SMALL", 0)
+    assert shas(convert(source, tmp_path / "two", **{**changes, "workers": 2})) == shas(one)
+    monkeypatch.setattr(unit, "BATCH_BYTES", 500)
+    monkeypatch.setattr(runs, "SORTED_BYTES", 3000)
+    assert shas(convert(source, tmp_path / "parts", **changes)) == shas(one)
+
+
+def test_length_goes_up(source: Path, tmp_path: Path) -> None:
+    manifest = convert(source, tmp_path / "out", order="length", split={"validation": 0.2})
+    for name in manifest.splits:
+        lengths = list(map(len, rows_of(manifest, name)))
+        assert lengths == sorted(lengths) and len(set(lengths)) > 10
+    assert len(manifest.shards) > 4
+
+
+def test_rows_of_one_length_are_divided_too(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "a", "completion": "b"}] * 300)
+    manifest = convert(source, tmp_path / "out", order="length", unit_size=3000)
+    sizes = [pq.read_metadata(path).num_rows for path in manifest.shards]
+    assert len(sizes) > 4
+    assert max(sizes) < 300 / len(sizes) * 3
+
+
+@given(st.dictionaries(st.integers(1, 1 << 26), st.integers(1, 1000), max_size=30), st.integers(1, 40))
+def test_bounds_hold_every_key_once(lengths: dict[int, int], count: int) -> None:
+    bounds = _length_bounds(lengths, count)
+    assert bounds[0] == 0 and bounds[-1] == KEYS
+    assert all(low <= high for low, high in pairwise(bounds))
+    assert len(bounds) <= count + 1
+
+
+def test_bounds_divide_the_tokens() -> None:
+    lengths = dict.fromkeys(range(1, 200), 100)
+    total = sum(length * rows for length, rows in lengths.items())
+    for low, high in pairwise(_length_bounds(lengths, 10)):
+        inside = sum(
+            length * rows
+            for length, rows in lengths.items()
+            if low >> HASH_BITS <= length < high >> HASH_BITS
+        )
+        assert abs(inside - total / 10) < total / 50
+
+
+def test_origins_tell_whose_rows_they_are(source: Path, tmp_path: Path) -> None:
+    plain = rows_of(convert(source, tmp_path / "plain"))
+    manifest = convert(source, tmp_path / "out", shuffle=1)
+    paths = sorted((manifest.folder / "_job" / "origins").glob("*.parquet"))
+    origins = pl.concat([pl.read_parquet(path) for path in paths])
+    assert [plain[row] for row in origins["row"]] == rows_of(manifest)
+    assert not (manifest.folder / "_job" / "runs").exists()
+
+
+def test_packing_goes_across_units(source: Path, tmp_path: Path) -> None:
+    packed = convert(source, tmp_path / "packed", pack=2048, shuffle=1, unit_size=1 << 20)
+    apart = convert(source, tmp_path / "apart", pack=2048, unit_size=1000)
+    assert packed.totals["packed_rows"] < apart.totals["packed_rows"]
+    assert packed.totals["tokens"] == apart.totals["tokens"]
+
+
+def test_text_is_concatenated_in_order(tmp_path: Path) -> None:
+    source = write_jsonl(
+        tmp_path / "texts.jsonl", [{"text": f"Text {at}. " * (at % 7 + 1)} for at in range(90)]
+    )
+    changes: dict[str, Any] = {"mode": "none", "pack": 64, "packing": "concat", "unit_size": 1 << 20}
+    manifest = convert(source, tmp_path / "out", shuffle=1, **changes)
+    plain = rows_of(convert(source, tmp_path / "plain", mode="none", shuffle=1, unit_size=1 << 20))
+    assert [token for row in rows_of(manifest) for token in row] == [token for row in plain for token in row]
+
+
+def test_an_empty_corpus_has_a_shard_of_each_split(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "", "completion": ""}])
+    manifest = convert(
+        source, tmp_path / "out", shuffle=1, split={"validation": 0.5}, shape="prompt-completion"
+    )
+    assert [path.name for path in manifest.shards] == [
+        "train-00000-00000.parquet",
+        "validation-00000-00000.parquet",
+    ]
+    assert manifest.totals["written"] == 0
+
+
+def test_tails_are_not_dropped_of_ordered_rows() -> None:
+    with pytest.raises(la.SettingsError, match="across units"):
+        la.Settings(pack=64, packing="concat", mode="none", tail="drop", shuffle=1)
+
+
+def test_the_command_line_arranges(source: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from lookahead_data.cli import main
+
+    out = tmp_path / "out"
+    words = [
+        "convert",
+        str(source),
+        "-o",
+        str(out),
+        "-t",
+        "builtin",
+        "--split",
+        "validation=0.2",
+        "--shuffle",
+        "3",
+    ]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert "  splits     train" in result.output
+    assert shas(la.Manifest.load(out)) == shas(
+        convert(source, tmp_path / "python", split={"validation": 0.2}, shuffle=3, unit_size=64 << 20)
+    )
+    for bad in ("validation", "validation=much"):
+        result = CliRunner().invoke(main, ["convert", str(source), "-o", str(out), "--split", bad])
+        assert result.exit_code == 2 and "NAME=SHARE" in result.output
+
+
+# --- damage and stops
+
+
+def test_a_row_in_another_place_is_found(source: Path, tmp_path: Path) -> None:
+    manifest = convert(source, tmp_path / "out", shuffle=1, unit_size=1 << 20)
+    (path,) = manifest.shards
+    table = pq.read_table(path)
+    order = [1, 0, *range(2, table.num_rows)]
+    pq.write_table(table.take(order), path)
+    restate(manifest, path)
+    assert la.verify(manifest.folder).ok
+    found = la.verify(manifest.folder, deep=50)
+    assert not found.ok and "when row" in found.problems[0].what
+
+
+def test_other_origins_are_found(source: Path, tmp_path: Path) -> None:
+    manifest = convert(source, tmp_path / "out", shuffle=1, unit_size=1 << 20)
+    path = manifest.folder / "_job/origins/range-00000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(0, 5), path)
+    assert "SHA-256" in la.verify(manifest.folder).problems[0].what
+    receipt = manifest.folder / "_job/receipts/range-00000.json"
+    document = json.loads(receipt.read_text())
+    document["origins"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    receipt.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    assert "does not name the rows" in la.verify(manifest.folder).problems[0].what
+
+
+def restate(manifest: la.Manifest, shard: Path) -> None:
+    """Have the accounts say of a changed shard what it is now."""
+    name, digest, size = (
+        shard.relative_to(manifest.folder).as_posix(),
+        hashlib.sha256(shard.read_bytes()).hexdigest(),
+        shard.stat().st_size,
+    )
+    for path in (manifest.folder / "manifest.json", *manifest.folder.glob("_job/receipts/*.json")):
+        document = json.loads(path.read_text())
+        for entry in document["shards"]:
+            if entry["path"] == name:
+                entry |= {"sha256": digest, "size": size}
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_lost_rows_end_the_job(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lookahead_data import ordering
+    from lookahead_data.sink.runs import merged
+
+    def less(*args: Any) -> Any:
+        table, places = merged(*args)
+        return table.slice(1), places[1:]
+
+    monkeypatch.setattr(ordering, "merged", less)
+    with pytest.raises(la.OutputError, match="240 rows were converted, and put in order are"):
+        la.convert(source, tmp_path / "out", tokenizer="builtin", shuffle=1)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_damaged_run_is_made_anew(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lookahead_data.backends import local
+
+    golden = convert(source, tmp_path / "golden", shuffle=1)
+
+    def fails(*_: Any) -> Any:
+        raise la.OutputError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "run_range", fails)
+        with pytest.raises(la.OutputError, match="injected"):
+            la.convert(source, tmp_path / "out", tokenizer="builtin", unit_size=8000, shuffle=1)
+    run = sorted((tmp_path / "out/_job/runs").glob("*.arrow"))[1]
+    run.write_bytes(run.read_bytes()[:-100])
+    assert shas(convert(source, tmp_path / "out", shuffle=1)) == shas(golden)
+
+
+def test_a_failure_at_any_publication_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS[:12])
+    changes: dict[str, Any] = {
+        "shuffle": 3,
+        "split": {"validation": 0.3},
+        "unit_size": 1500,
+        "preview_weight": 0.5,
+    }
+    golden, original = shas(convert(source, tmp_path / "golden", **changes)), publish.commit
+    publications = 0
+    for failing in range(100):
+        published: list[Path] = []
+
+        def commit(temporary: Path, path: Path, published: list[Path] = published, at: int = failing) -> None:
+            published.append(path)
+            if len(published) == at + 1:
+                raise la.OutputError("injected", where=str(path))
+            original(temporary, path)
+
+        out = tmp_path / f"out-{failing}"
+        with monkeypatch.context() as patch:
+            from lookahead_data.sink import runs, shards
+
+            for module in (publish, runs, shards):
+                patch.setattr(module, "commit", commit)
+            try:
+                la.convert(source, out, tokenizer="builtin", workers=1, **changes)
+            except la.OutputError as error:
+                assert error.problem == "injected"
+            else:
+                publications = failing
+                break
+        assert not (out / "manifest.json").exists()
+        assert shas(la.convert(source, out, tokenizer="builtin", workers=1, **changes)) == golden
+    assert publications > 15
+
+
+def test_runs_left_by_a_stop_behind_the_manifest_go(source: Path, tmp_path: Path) -> None:
+    manifest = convert(source, tmp_path / "out", shuffle=1)
+    left = manifest.folder / "_job/runs/train-00000.arrow"
+    left.parent.mkdir()
+    left.write_bytes(b"left")
+    assert shas(convert(source, tmp_path / "out", shuffle=1)) == shas(manifest)
+    assert not left.exists()
+
+
+def test_counts_are_those_of_the_rows_written(source: Path, tmp_path: Path) -> None:
+    plain, ordered = (
+        convert(source, tmp_path / "plain").totals,
+        convert(source, tmp_path / "out", shuffle=1).totals,
+    )
+    assert plain == ordered
