@@ -178,7 +178,7 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
         rows[kind] = make(kind, home / f"{kind}.jsonl", options.megabytes // 4)
     size = sum((home / f"{kind}.jsonl").stat().st_size for kind in rows)
     settings = Settings(tokenizer=options.tokenizer)
-    model = load_model(settings, "messages", size=1 << 30)
+    model = load_model(settings, frozenset({"messages"}), size=1 << 30)
     result: dict[str, Any] = {"megabytes": round(size / 1e6), "rows": rows, "engine": model.engine.name}
     unit = ("--unit-size", "8MiB")
 

@@ -22,7 +22,7 @@ from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model
 from lookahead_data.ordering import ranges_of
 from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
-from lookahead_data.planning import plan_corpus, plan_job, recognize
+from lookahead_data.planning import plan_corpus, plan_job
 from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
@@ -33,9 +33,10 @@ from lookahead_data.sink.publish import sweep_beside, write_text
 from lookahead_data.sink.receipts import QUARANTINE, Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
-from lookahead_data.source.conversations import Shape
+from lookahead_data.source.conversations import Shape, in_words
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
+from lookahead_data.source.recognize import recognize
 
 Batch = TypeVar("Batch")
 
@@ -143,7 +144,9 @@ def _do(
         listener.warned(f"going on with {len(todo)} of {len(tasks)} {what}; the others are done")
     if of_units:
         size = sum(task.size for task in todo if isinstance(task, Unit))
-        listener.planned(size=size, units=len(todo), shape=str(Shape(**job.plan.shape)))
+        listener.planned(
+            size=size, units=len(todo), shape=in_words(Shape(**shape) for shape in job.plan.shapes)
+        )
     for receipt in crew.run(todo, job, model, listener.advanced):
         receipts[receipt.index] = receipt
     return [receipts[task.index] for task in tasks]
@@ -192,10 +195,10 @@ def curate(
     if folder is not None:
         refuse_folder(folder, overwrite=overwrite)
     with as_files(inputs) as files, tempfile.TemporaryDirectory(prefix="lookahead-data-") as work:
-        shape, warnings = recognize(files, chosen.replace(mode="none"))
+        shapes, warnings = recognize(files, chosen.replace(mode="none"))
         for warning in warnings:
             listener.warned(warning)
-        report = report_on(plan_corpus(files, chosen, shape), Path(work), listener)
+        report = report_on(plan_corpus(files, chosen, shapes), Path(work), listener)
     if folder is not None:
         write_report(folder, report.verdicts, report.reports, report.to_dict())
     return report
@@ -250,6 +253,11 @@ def preview(
         rejects = path.with_name(path.name + ".quarantine.jsonl")
         _refuse_replacing(path, rejects, files, overwrite=overwrite)
         rewriter = FileRewriter(files, chosen, listener)
+        if kind == "parquet" and rewriter.mixed:
+            raise SettingsError(
+                f"rows of different shapes do not go into one table ({rewriter.report.shape})",
+                remedy="Write JSON Lines with --format jsonl, or a file for each shape.",
+            )
         sweep_beside(path)
         if kind == "jsonl":
             write_lines(_then_rejects(rewriter.lines(), rewriter.report, files, rejects), path)

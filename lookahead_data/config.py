@@ -65,7 +65,7 @@ class Settings:
     """What a job does to its input. Every field has the command line option of the same name.
 
     Source
-        shape: the corpus's shape; `auto` looks at the first rows and says what it found.
+        shape: the shape of all inputs; `auto` looks at the first rows of each file and says what it found.
         input_field, output_field, system_field: names of the prompt, the completion and the system
             prompt in a prompt-completion corpus. `input_field` also names the text of a `text`
             corpus, and the list of a `messages` or `sharegpt` one.

@@ -28,11 +28,11 @@ from lookahead_data.curation.where import Condition
 from lookahead_data.errors import InputError
 from lookahead_data.listener import Listener
 from lookahead_data.plan import Plan
-from lookahead_data.planning import recognize
 from lookahead_data.sink.publish import writing
 from lookahead_data.sink.verdicts import SCHEMA, load_curation, save_verdicts
 from lookahead_data.source import readers
 from lookahead_data.source.conversations import converse
+from lookahead_data.source.recognize import recognize
 from lookahead_data.source.unit import conversations_of
 from lookahead_data.stages.select import selected
 from lookahead_data.talk import Talk
@@ -300,7 +300,7 @@ def _evaluation_items(
         name = plan.settings.evaluation_field
         settings = Settings(mode="none", shape="text" if name else "auto", input_field=name)
         try:
-            shape, _ = recognize([file], settings)
+            (shape,), _ = recognize([file], settings)
         except InputError as error:
             remedy = "Name the field of the items' text with --evaluation-field."
             raise InputError(error.problem, where=error.where, remedy=remedy) from None

@@ -7,7 +7,7 @@ class Listener:
     """Hears of a job's progress. Override what you need; each method does nothing by itself."""
 
     def planned(self, *, size: int, units: int, shape: str) -> None:
-        """The job is planned: bytes of input still to be converted, their units, the corpus's shape."""
+        """The job is planned: bytes of input still to be converted, their units, the shapes of the inputs."""
 
     def warned(self, message: str) -> None:
         """Something was noticed that does not stop the job."""

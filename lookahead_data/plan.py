@@ -124,7 +124,7 @@ class Plan:
         settings: with `template_date` set where the template depends on the day.
         inputs, units: in order.
         evaluation: the files of evaluation items that the corpus must not hold.
-        shape: the corpus's shape: the arguments of `source.conversations.Shape`.
+        shapes: those of the inputs, in their order: the arguments of `source.conversations.Shape`.
         tokenizer: name and SHA-256.
         template: name and SHA-256, or None for plain concatenation.
         warnings: what was noticed on planning, for people.
@@ -133,11 +133,16 @@ class Plan:
     settings: Settings
     inputs: tuple[InputFile, ...]
     units: tuple[Unit, ...]
-    shape: Mapping[str, Any]
+    shapes: tuple[Mapping[str, Any], ...]
     tokenizer: Mapping[str, str]
     template: Mapping[str, str] | None
     warnings: tuple[str, ...] = ()
     evaluation: tuple[InputFile, ...] = ()
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of the shapes: `text` alone, or any of the others."""
+        return frozenset(str(shape["kind"]) for shape in self.shapes)
 
     def document(self) -> dict[str, Any]:
         """What the fingerprint is taken over, as plain values."""
@@ -146,10 +151,12 @@ class Plan:
             "versions": versions(),
             # As JSON gives it back: template arguments may hold tuples, or keys that are numbers.
             "settings": json.loads(json.dumps(self.settings.to_dict())),
-            "inputs": [item.describe() for item in self.inputs],
+            "inputs": [
+                item.describe() | {"shape": dict(shape)}
+                for item, shape in zip(self.inputs, self.shapes, strict=True)
+            ],
             "evaluation": [item.describe() for item in self.evaluation],
             "units": [asdict(unit) for unit in self.units],
-            "shape": dict(self.shape),
             "tokenizer": dict(self.tokenizer),
             "template": dict(self.template) if self.template else None,
         }

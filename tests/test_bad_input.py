@@ -305,13 +305,6 @@ def test_a_wrong_field_name_is_told_with_those_that_exist(tmp_path: Path) -> Non
         run(path, tmp_path / "out", input_field="question", output_field="completion")
 
 
-def test_files_of_different_shapes_are_refused(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "a.jsonl", PAIRS)
-    write_jsonl(tmp_path / "b.jsonl", [{"messages": conversation("a", "b")}])
-    with pytest.raises(InputError, match=r"b\.jsonl: row 1 has no field 'prompt'"):
-        run(tmp_path, tmp_path.parent / f"{tmp_path.name}-out")
-
-
 def test_conflicting_types_across_files_are_refused(tmp_path: Path) -> None:
     _parquet(tmp_path / "a.parquet")
     _parquet(tmp_path / "b.parquet", prompt=["x"], completion=[1.5])

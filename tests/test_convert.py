@@ -71,7 +71,7 @@ def test_every_shape_is_recognized(name: str, tmp_path: Path, builtin: LoadedTok
     row, expected = SHAPES[name]
     manifest = convert([row] * 3, tmp_path / "out", mode="none")
     assert texts(tmp_path / "out", builtin) == [expected] * 3
-    assert manifest.document["shape"]["kind"]
+    assert manifest.document["inputs"][0]["shape"]["kind"]
 
 
 def test_a_shape_can_be_set(tmp_path: Path, builtin: LoadedTokenizer) -> None:

@@ -80,7 +80,9 @@ def test_awkward_conversations(
     corpus = shared / "golden" / "conversations.jsonl"
     loaded = load_tokenizer(str(shared / "tokenizers" / tokenizer))
     chosen = str(shared / "golden" / "templates" / template) if template else "auto"
-    rendering = load_model(Settings(tokenizer=loaded.name, chat_template=chosen), "messages").template
+    rendering = load_model(
+        Settings(tokenizer=loaded.name, chat_template=chosen), frozenset({"messages"})
+    ).template
     assert rendering
     la.convert(corpus, tmp_path / "out", tokenizer=loaded.name, mode="none", chat_template=chosen)
     written = read_rows(tmp_path / "out")

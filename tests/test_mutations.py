@@ -224,12 +224,12 @@ def wrong_with(name: str, mutant: Mutant, result: Result) -> str:
 def convert_all(name: str, chosen: Sequence[Mutant], home: Path, journal: Path) -> None:
     """Convert mutants one after the other, and note what became of each, and what is wrong."""
     limit_memory(4 << 30)
-    models: dict[str, Model] = {}
+    models: dict[frozenset[str], Model] = {}
 
-    def load_once(settings: la.Settings, shape: str, **more: Any) -> Model:
-        if shape not in models:
-            models[shape] = load_model(settings, shape, **more)
-        return models[shape]
+    def load_once(settings: la.Settings, kinds: frozenset[str], **more: Any) -> Model:
+        if kinds not in models:
+            models[kinds] = load_model(settings, kinds, **more)
+        return models[kinds]
 
     # The model is the same each time, and nobody cuts the power.
     vars(planning)["load_model"] = load_once

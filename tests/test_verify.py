@@ -589,7 +589,7 @@ def test_counts_that_were_made_to_fit_are_found_by_converting_again(folder: Path
     ("key", "value", "words"),
     [
         ("units", 4500, "units[0].stop is 4500, and planned again"),
-        ("shape", "answer", "shape.output_field is"),
+        ("shape", "answer", "inputs[0].shape.output_field is"),
     ],
 )
 def test_a_plan_that_was_changed_with_all_its_fingerprints(
@@ -599,7 +599,7 @@ def test_a_plan_that_was_changed_with_all_its_fingerprints(
     if key == "units":
         plan["units"][0]["stop"] = value
     else:
-        plan["shape"]["output_field"] = value
+        plan["inputs"][0]["shape"]["output_field"] = value
     fingerprint = fingerprint_of(plan)
     (folder / "_job" / "plan.json").write_text(json.dumps(plan))
     for path in receipts(folder):

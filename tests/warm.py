@@ -14,7 +14,7 @@ from lookahead_data.config import Settings
 from lookahead_data.model.load import load_model
 from lookahead_data.plan import versions
 
-model = load_model(Settings(tokenizer="builtin", engine="tokenizers"), "prompt-completion")
+model = load_model(Settings(tokenizer="builtin", engine="tokenizers"), frozenset({"prompt-completion"}))
 model.tokenizer.encode_ids(["What is 1?"])
 pa.array([1])  # which loads pandas, if it is installed
 versions()

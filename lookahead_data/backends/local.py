@@ -310,7 +310,7 @@ def _end_with_parent() -> None:
 
 def _model_of(plan: Plan, engines: Engines | None) -> Model:
     size = sum(file.size for file in plan.inputs)
-    model = load_model(plan.settings, str(plan.shape["kind"]), size=size, engines=engines)
+    model = load_model(plan.settings, plan.kinds, size=size, engines=engines)
     if model.tokenizer.sha256 != plan.tokenizer["sha256"]:
         raise TokenizerError(
             "changed while the job was being planned",

@@ -19,7 +19,7 @@ from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest, account
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.receipts import Receipt, receipt_path
 from lookahead_data.sink.shards import Shard
-from lookahead_data.source.conversations import Shape
+from lookahead_data.source.conversations import Shape, in_words
 
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, LookaheadError)
 """What a document that is not what it should be may raise."""
@@ -44,7 +44,7 @@ class Account:
     Attributes:
         plan, manifest: the documents.
         settings, units: of the job.
-        shape: of the corpus, in words.
+        shape: of the inputs, in words.
         tokenizer: the SHA-256 of the one that the rows were made with.
         receipts: of the units that have a good one, by index.
         ranges: of the order in which rows are written, if there is one and all units have a good receipt.
@@ -105,7 +105,8 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
             raise ValueError("the units are not numbered from 0")
         if not {unit.file for unit in units} <= set(range(len(plan["inputs"]))):
             raise ValueError("a unit is of no input")
-        shape, tokenizer = str(Shape(**plan["shape"])), str(plan["tokenizer"]["sha256"])
+        shape = in_words(Shape(**entry["shape"]) for entry in plan["inputs"])
+        tokenizer = str(plan["tokenizer"]["sha256"])
     except (OSError, *BROKEN) as error:
         findings.add(PLAN, words(error))
         return None

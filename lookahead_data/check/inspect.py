@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from lookahead_data.errors import OutputError
 from lookahead_data.model.load import load_model
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.pipeline import build_stages, run_stages
-from lookahead_data.planning import recognize
+from lookahead_data.plan import InputFile
 from lookahead_data.sink.formats import open_shard
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
 from lookahead_data.sink.profiles import documents_of
 from lookahead_data.source import readers
-from lookahead_data.source.conversations import converse
+from lookahead_data.source.conversations import Shape, converse
 from lookahead_data.source.memory import Data, as_files, as_paths
+from lookahead_data.source.recognize import recognize
+from lookahead_data.source.records import Record
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,16 @@ def inspect(
         )
     chosen = (settings or Settings()).replace(**changes)
     with as_files(source) as files:
-        shape, _ = recognize(files, chosen)
-        model = load_model(chosen, shape.kind)
-        records = itertools.chain.from_iterable(
-            readers.read_all(file, max_line_size=chosen.max_line_size, names=shape.all_fields)
-            for file in files
+        shapes, _ = recognize(files, chosen)
+        model = load_model(chosen, frozenset(shape.kind for shape in shapes))
+        wanted = itertools.islice(_records(files, shapes, chosen), start, start + rows)
+        batches = itertools.chain.from_iterable(
+            converse((record for _, record in group), shape)
+            for shape, group in itertools.groupby(wanted, key=operator.itemgetter(0))
         )
-        wanted = itertools.islice(records, start, start + rows)
         seen: list[SeenRow] = []
         rejects: list[Reject] = []
-        for converted in run_stages(converse(wanted, shape), build_stages(chosen, model)):
+        for converted in run_stages(batches, build_stages(chosen, model)):
             rejects += converted.rejects
             columns = converted.batch.select(["row", "input_ids", "labels", "previews"]).to_pylist()
             for row in columns:
@@ -107,6 +110,15 @@ def inspect(
                     _seen(f"row {row['row']}", row["input_ids"], row["labels"], texts, model.tokenizer)
                 )
         return seen, rejects
+
+
+def _records(
+    files: Sequence[InputFile], shapes: Sequence[Shape], settings: Settings
+) -> Iterator[tuple[Shape, Record]]:
+    """The records of all files, each with its shape."""
+    for file, shape in zip(files, shapes, strict=True):
+        for record in readers.read_all(file, max_line_size=settings.max_line_size, names=shape.all_fields):
+            yield shape, record
 
 
 def _written(folder: Path, rows: int, start: int, tokenizer: str | None) -> Iterator[SeenRow]:

@@ -48,7 +48,7 @@ def _option(name: str, help: str, *flags: str, default: str | None = None, **kwa
 
 
 SOURCE: tuple[Decorator[Any], ...] = (
-    _choice("shape", "The corpus's shape; auto looks at the first rows and says what it found."),
+    _choice("shape", "The shape of all inputs; auto looks at each file's first rows and says what it found."),
     _option("input_field", "Field of the prompt (or of the text, or of the messages).", metavar="NAME"),
     _option("output_field", "Field of the completion.", metavar="NAME"),
     _option("system_field", "Field of the system prompt.", metavar="NAME"),

@@ -68,11 +68,13 @@ def preload(settings: Settings) -> Engines:
     return engines
 
 
-def load_model(settings: Settings, shape: str, *, size: int = 0, engines: Engines | None = None) -> Model:
+def load_model(
+    settings: Settings, kinds: frozenset[str], *, size: int = 0, engines: Engines | None = None
+) -> Model:
     """Load tokenizer and template.
 
     Args:
-        shape: the corpus's kind: text has no template, and conversations of several turns need one.
+        kinds: of the corpus's shapes: text has no template, and conversations of several turns need one.
         size: bytes of input; for little of it `--engine auto` does not load the fast engine.
         engines: of the settings' tokenizer, where they are loaded already.
 
@@ -89,7 +91,7 @@ def load_model(settings: Settings, shape: str, *, size: int = 0, engines: Engine
         )
     encoding = "tokenizers" if settings.engine == "auto" and size < SMALL else settings.engine
     pad_id = _pad_id(tokenizer) if settings.tail == "pad" else None
-    if shape == "text":
+    if "text" in kinds:
         end_id = _document_end(settings, tokenizer)
         if end_id is not None and settings.end_token is None and _ends_turns(tokenizer, end_id):
             warnings.append(
@@ -99,7 +101,7 @@ def load_model(settings: Settings, shape: str, *, size: int = 0, engines: Engine
         return Model(engines, None, encoding, tuple(warnings), end_id, pad_id)
     found = find_template(settings.chat_template, tokenizer.chat_template, tokenizer.name)
     if found is None and settings.chat_template == "auto":
-        if shape in ("messages", "sharegpt"):
+        if kinds & {"messages", "sharegpt"}:
             raise TemplateError(
                 "the tokenizer has no chat template, and a conversation needs one",
                 where=tokenizer.name,

@@ -16,7 +16,6 @@ from lookahead_data.model.engines import Engines
 from lookahead_data.model.heads import HeadFinder
 from lookahead_data.model.load import SMALL, require_tokenizer
 from lookahead_data.plan import InputFile
-from lookahead_data.planning import recognize
 from lookahead_data.rewrite import lines
 from lookahead_data.rewrite.lines import LineRewriter
 from lookahead_data.rewrite.report import PreviewReport
@@ -24,8 +23,9 @@ from lookahead_data.rewrite.rows import Rewriter, Row
 from lookahead_data.sink.rows import json_lines
 from lookahead_data.source import readers
 from lookahead_data.source.blocks import Block
-from lookahead_data.source.conversations import BATCH_BYTES
+from lookahead_data.source.conversations import BATCH_BYTES, Shape, in_words
 from lookahead_data.source.readers import jsonl
+from lookahead_data.source.recognize import recognize
 from lookahead_data.source.records import Split
 
 BATCH = 1000
@@ -51,11 +51,11 @@ class FileRewriter:
         """
         if settings.mode == "none":
             raise SettingsError("mode none has no preview to write", remedy="Use --mode real or virtual.")
-        self._files = files
         self._settings = settings
         self._listener = listener
-        self._shape, warnings = recognize(files, settings)
-        self.report = PreviewReport(shape=str(self._shape))
+        shapes, warnings = recognize(files, settings)
+        self._files = list(zip(files, shapes, strict=True))
+        self.report = PreviewReport(shape=in_words(shapes))
         size = sum(file.size for file in files)
         tokenizer = require_tokenizer(settings) if settings.mode == "real" or settings.tokenizer else None
         for warning in (*warnings, *(tokenizer.warnings if tokenizer else ())):
@@ -63,25 +63,30 @@ class FileRewriter:
         small = settings.engine == "auto" and size < SMALL
         engine = Engines(tokenizer).get("tokenizers" if small else settings.engine) if tokenizer else None
         self._heads = HeadFinder(settings, tokenizer, engine)
-        listener.planned(size=size, units=len(files), shape=str(self._shape))
+        listener.planned(size=size, units=len(files), shape=self.report.shape)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the files hold their conversations in different fields."""
+        return len({shape.fields for _, shape in self._files}) > 1
 
     def rows(self) -> Iterator[list[Row]]:
         """The rows of all files, in batches."""
-        for file in self._files:
-            yield from self._rows(file)
+        for file, shape in self._files:
+            yield from self._rows(file, shape)
         self._listener.finished()
 
     def lines(self) -> Iterator[bytes]:
         """The rows of all files as JSON Lines; where a file holds lines, their bytes but for the previews."""
-        for file in self._files:
-            if lines.handles(file, self._shape):
-                yield from self._lines(file)
+        for file, shape in self._files:
+            if lines.handles(file, shape):
+                yield from self._lines(file, shape)
             else:
-                yield from map(json_lines, self._rows(file))
+                yield from map(json_lines, self._rows(file, shape))
         self._listener.finished()
 
-    def _rows(self, file: InputFile) -> Iterator[list[Row]]:
-        rewriter = Rewriter(self._settings, self._shape, self._heads)
+    def _rows(self, file: InputFile, shape: Shape) -> Iterator[list[Row]]:
+        rewriter = Rewriter(self._settings, shape, self._heads)
         records = readers.read_all(file, max_line_size=self._settings.max_line_size)
         while batch := list(itertools.islice(records, BATCH)):
             part = PreviewReport()
@@ -89,8 +94,8 @@ class FileRewriter:
             self._count(part, sum(record.size for record in batch))
         file.check_unchanged()
 
-    def _lines(self, file: InputFile) -> Iterator[bytes]:
-        rewriter = LineRewriter(self._settings, self._shape, self._heads)
+    def _lines(self, file: InputFile, shape: Shape) -> Iterator[bytes]:
+        rewriter = LineRewriter(self._settings, shape, self._heads)
         whole = Split(0, file.size, 0, file.size)
         found = jsonl.blocks(file, whole, BATCH_BYTES, self._settings.max_line_size)
         blocks = (Block(*block) for block in found)

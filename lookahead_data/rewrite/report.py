@@ -23,7 +23,7 @@ class PreviewReport:
         quarantined: rows left out, by reason.
         notes: rows that are worth knowing of (see `sink.manifest.NOTES`).
         rejects: the rows left out, with the name of their file.
-        shape: the corpus's shape.
+        shape: the shapes of the files, in words.
     """
 
     shape: str = ""

@@ -62,7 +62,6 @@ def account(
         "format": plan["format"],
         "fingerprint": fingerprint,
         "settings": plan["settings"],
-        "shape": plan["shape"],
         "tokenizer": plan["tokenizer"],
         "template": plan["template"],
         "inputs": plan["inputs"],

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from lookahead_data.batches import Reject, Staged
 from lookahead_data.columns import schema
-from lookahead_data.config import Settings
-from lookahead_data.errors import InputError, RowError
+from lookahead_data.errors import RowError
 from lookahead_data.source.records import Record, excerpt_of
-
-KNOWN_PAIRS: tuple[tuple[str, str], ...] = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("prompt", "answer"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("query", "response"),
-    ("query", "answer"),
-    ("instruction", "response"),
-    ("instruction", "completion"),
-    ("input", "output"),
-)
-"""Fields that name a prompt and its completion, the first pair that is there wins."""
 
 ROLES: dict[str, str] = {
     "system": "system",
@@ -57,7 +42,7 @@ Conversation = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Shape:
-    """How a corpus holds its conversations.
+    """How the rows of a file hold their conversations.
 
     Attributes:
         kind: `prompt-completion`, `alpaca`, `messages`, `sharegpt` or `text`.
@@ -89,89 +74,12 @@ class Shape:
         return f"{self.kind} ({', '.join(name for name in names if name)})"
 
 
-def detect_shape(samples: Sequence[Mapping[str, Any]], settings: Settings, where: str) -> Shape:
-    """The shape of a corpus, from its settings and its first records.
-
-    Args:
-        samples: the first records; `where` names them for people.
-
-    Raises:
-        InputError: the shape is not known, or a named field is not there.
-    """
-    present: dict[str, Any] = {}
-    for sample in samples:
-        for name, value in sample.items():
-            if present.get(name) is None:
-                present[name] = value
-    shape = _named_shape(settings, present) if _is_named(settings) else _guess(present)
-    if shape is not None and shape.kind != "text":
-        # A null is no reason to pass over the field: later rows may fill it.
-        own = "system" if isinstance(present.get("system", 0), str | None) else None
-        shape = replace(shape, system_field=settings.system_field or own)
-    there = ", ".join(present) or "none"
-    if shape is None:
-        raise InputError(
-            f"the corpus's shape is not known; row 1 has the fields: {there}",
-            where=where,
-            remedy="Name the fields with --input-field and --output-field, or the shape with --shape.",
-        )
-    optional = [settings.system_field] if settings.system_field else []
-    for name in (*shape.fields, *optional):
-        if name not in present:
-            raise InputError(
-                f"row 1 has no field {name!r}; its fields are: {there}",
-                where=where,
-                remedy="Name the fields with --input-field, --output-field and --system-field.",
-            )
-    return shape
-
-
-def assumed_shape(settings: Settings) -> Shape:
-    """The shape that the settings name, for a corpus without rows to look at."""
-    return _named_shape(settings, {})
-
-
-def _is_named(settings: Settings) -> bool:
-    return settings.shape != "auto" or bool(settings.input_field or settings.output_field)
-
-
-def _named_shape(settings: Settings, present: Mapping[str, Any]) -> Shape:
-    kind = "prompt-completion" if settings.shape == "auto" else settings.shape
-    given, answer = settings.input_field, settings.output_field
-    if settings.shape == "auto" and given and not answer and isinstance(present.get(given), list):
-        return Shape(_kind_of_turns(present[given]), given)
-    if kind == "prompt-completion":
-        pairs = [
-            pair
-            for pair in KNOWN_PAIRS
-            if given in (None, pair[0]) and answer in (None, pair[1]) and set(pair) <= set(present)
-        ]
-        pair = pairs[0] if pairs else KNOWN_PAIRS[0]
-        return Shape(kind, given or pair[0], answer or pair[1])
-    if kind == "alpaca":
-        extra = "input" if "input" in present else None
-        return Shape(kind, given or "instruction", answer or "output", extra_field=extra)
-    default = {"messages": "messages", "sharegpt": "conversations", "text": "text"}[kind]
-    return Shape(kind, given or default)
-
-
-def _guess(present: Mapping[str, Any]) -> Shape | None:
-    for name in ("messages", "conversations", "conversation"):
-        value = present.get(name)
-        if isinstance(value, list):
-            return Shape(_kind_of_turns(value), name)
-    if "instruction" in present and "output" in present:
-        extra = "input" if "input" in present else None
-        return Shape("alpaca", "instruction", "output", extra_field=extra)
-    for prompt, completion in KNOWN_PAIRS:
-        if prompt in present and completion in present:
-            return Shape("prompt-completion", prompt, completion)
-    return Shape("text", "text") if "text" in present else None
-
-
-def _kind_of_turns(turns: list[Any]) -> str:
-    first = turns[0] if turns else None
-    return "sharegpt" if isinstance(first, Mapping) and "from" in first else "messages"
+def in_words(shapes: Iterable[Shape]) -> str:
+    """The shapes of a corpus's files, and how many files have each where they differ."""
+    files = Counter(map(str, shapes))
+    if len(files) == 1:
+        return next(iter(files))
+    return ", ".join(f"{shape} in {count} file{'s' * (count != 1)}" for shape, count in files.items())
 
 
 def to_messages(record: Mapping[str, Any], shape: Shape) -> Conversation:

@@ -21,7 +21,7 @@ def conversations_of(unit: Unit, plan: Plan) -> Iterator[tuple[Staged, int]]:
     file = plan.inputs[unit.file]
     file.check_unchanged()
     part = Split(unit.start, unit.stop, unit.first_row, unit.size)
-    shape = Shape(**plan.shape)
+    shape = Shape(**plan.shapes[unit.file])
     limit = plan.settings.max_line_size
     if file.format in ("jsonl", "json") and blocks.handles(shape):
         if file.format == "json" and not json_array.is_lines(file):
