@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from lookahead_data.errors import SettingsError
 
@@ -21,6 +21,9 @@ PHRASE = "Let's solve this problem. "
 
 MEMORY = "<memory>"
 """What manifests call rows that were handed over in memory."""
+
+Keep: TypeAlias = Literal["first", "longest"]
+Verify: TypeAlias = Literal["estimate", "exact"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "shape": ("auto", "prompt-completion", "alpaca", "messages", "sharegpt", "text"),
@@ -35,8 +38,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "tail": ("keep", "drop", "pad"),
     "dedup": ("none", "prompt", "completion", "conversation"),
     "near_dedup_on": ("prompt", "completion", "conversation"),
-    "near_dedup_keep": ("first", "longest"),
-    "near_dedup_verify": ("estimate", "exact"),
+    "near_dedup_keep": get_args(Keep),
+    "near_dedup_verify": get_args(Verify),
     "contamination": ("filter", "report"),
     "order": ("input", "length"),
     "overlength": ("drop", "truncate", "split", "error"),
@@ -168,8 +171,8 @@ class Settings:
     near_dedup_on: str = "conversation"
     near_dedup_ngram: int = 5
     near_dedup_permutations: int = 128
-    near_dedup_verify: str = "estimate"
-    near_dedup_keep: str = "first"
+    near_dedup_verify: Verify = "estimate"
+    near_dedup_keep: Keep = "first"
     decontaminate: tuple[str, ...] = ()
     evaluation_field: str | None = None
     contamination: str = "filter"

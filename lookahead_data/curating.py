@@ -22,7 +22,7 @@ from lookahead_data.config import Settings
 from lookahead_data.curation.contamination import contaminated
 from lookahead_data.curation.exact import exact_duplicates, list_keys
 from lookahead_data.curation.fields import field_lists, field_texts
-from lookahead_data.curation.normalize import Normalization
+from lookahead_data.curation.normalize import Form, Normalization
 from lookahead_data.curation.shingles import Shingling
 from lookahead_data.curation.where import Condition
 from lookahead_data.errors import InputError
@@ -206,8 +206,8 @@ class _Work:
             threshold=settings.near_dedup,
             num_perm=settings.near_dedup_permutations,
             shingling=Shingling(size=settings.near_dedup_ngram),
-            verify=settings.near_dedup_verify,  # type: ignore[arg-type]
-            keep=settings.near_dedup_keep,  # type: ignore[arg-type]
+            verify=settings.near_dedup_verify,
+            keep=settings.near_dedup_keep,
         )
         texts = ((rows, field_texts(talk, settings.near_dedup_on)) for rows, talk in self._rows())
         result = near_duplicates(texts, folder, near)
@@ -280,7 +280,7 @@ def _frame(table: pa.Table) -> pl.DataFrame:
 
 def _normalization(settings: Settings) -> Normalization:
     ignored = settings.dedup_ignores
-    form: Any = "NFKC" if "compat" in ignored else "NFC" if "form" in ignored else None
+    form: Form | None = "NFKC" if "compat" in ignored else "NFC" if "form" in ignored else None
     return Normalization(form, "case" in ignored, "space" in ignored)
 
 

@@ -15,13 +15,14 @@ import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookahead_data.arrays import Ints
+from lookahead_data.config import Keep, Verify
 from lookahead_data.cores import cores
 from lookahead_data.curation.bands import Bands, candidates, left_out, whole_keys
 from lookahead_data.curation.blocks import Texts, in_blocks, in_threads
@@ -66,17 +67,17 @@ class NearSettings:
     weights: tuple[float, float] = (0.5, 0.5)
     shingling: Shingling = field(default_factory=Shingling)
     normalization: Normalization = field(default_factory=lambda: Normalization("NFC", True, True))
-    verify: Literal["estimate", "exact"] = "estimate"
-    keep: Literal["first", "longest"] = "first"
+    verify: Verify = "estimate"
+    keep: Keep = "first"
     memory: int = 1 << 28
 
     def __post_init__(self) -> None:
-        for name, known in (("verify", ("estimate", "exact")), ("keep", ("first", "longest"))):
-            if getattr(self, name) not in known:
+        for name, choice in (("verify", Verify), ("keep", Keep)):
+            if getattr(self, name) not in get_args(choice):
                 raise SettingsError(
                     f"{name} is {getattr(self, name)!r}",
                     where="near duplicates",
-                    remedy=f"Give {' or '.join(known)}.",
+                    remedy=f"Give {' or '.join(get_args(choice))}.",
                 )
         if self.memory < 1:
             raise SettingsError(
