@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookahead_data.arrays import Ints
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan, Unit
 from lookahead_data.sink.publish import publishing, sha256_of, write_json, writing
@@ -38,10 +38,9 @@ def save_verdicts(
         counts: of them, by name.
     """
     digests = {}
-    files, rows = verdicts.column("file").to_numpy(), verdicts.column("row").to_numpy()
-    for unit, stop in zip(plan.units, _stops(plan.units), strict=True):
-        mine = (files == unit.file) & (rows >= unit.first_row) & (rows < stop)
-        table = verdicts.select(SCHEMA.names).filter(pa.array(mine))
+    bounds = [*_starts(verdicts, plan.units), verdicts.num_rows]
+    for unit, (start, stop) in zip(plan.units, pairwise(bounds), strict=True):
+        table = verdicts.select(SCHEMA.names).slice(start, stop - start)
         digests[unit.name] = _write(folder / VERDICTS / f"{unit.name}.parquet", table)
     told = {
         f"{REPORTS}/{name}.parquet": {
@@ -125,13 +124,12 @@ def write_report(
     write_json(folder / "summary.json", summary)
 
 
-def _stops(units: Sequence[Unit]) -> Ints:
-    """The row before which each unit ends: where the next one of its file begins."""
-    stops = [
-        later.first_row if later is not None and later.file == unit.file else np.iinfo(np.int64).max
-        for unit, later in zip(units, [*units[1:], None], strict=True)
-    ]
-    return np.array(stops)
+def _starts(verdicts: pa.Table, units: Sequence[Unit]) -> Iterator[int]:
+    """Where the verdicts on each unit begin: by file and row, they follow each other as the units do."""
+    files, rows = verdicts.column("file").to_numpy(), verdicts.column("row").to_numpy()
+    for unit in units:
+        first, last = np.searchsorted(files, [unit.file, unit.file + 1])
+        yield int(first + np.searchsorted(rows[first:last], unit.first_row))
 
 
 def _write(path: Path, table: pa.Table) -> str:
