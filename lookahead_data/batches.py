@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from lookahead_data.columns import with_column
@@ -16,7 +17,7 @@ from lookahead_data.errors import RowError
 Outcome = Literal["quarantined", "filtered"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A row that is not written, and why.
 
@@ -90,29 +91,39 @@ class Packing:
 
 
 class Sieve:
-    """Collects, row by row, which rows of a batch stay and why the others do not."""
+    """Collects which rows of a batch stay and why the others do not."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self._batch = batch
-        self._dropped: set[int] = set()
+        self._dropped = np.zeros(batch.num_rows, bool)
+        self._rows: npt.NDArray[np.int64] = batch.column("row").to_numpy()
+        self._offsets: npt.NDArray[np.int64] = batch.column("offset").fill_null(_NOWHERE).to_numpy()
         self.rejects: list[Reject] = []
         self.notes: Counter[str] = Counter()
 
     def reject(self, at: int, error: RowError, excerpt: str = "", outcome: Outcome = "quarantined") -> None:
         """Take the row at `at` out, for the reason that `error` gives; the first reason stays."""
-        if at in self._dropped:
-            return
-        self._dropped.add(at)
-        self.rejects.append(
-            Reject(
-                self._batch.column("row")[at].as_py(),
-                self._batch.column("offset")[at].as_py(),
-                error.reason,
-                error.message,
-                excerpt,
-                outcome,
+        if not self._dropped[at]:
+            self._dropped[at] = True
+            self.rejects.append(
+                Reject(int(self._rows[at]), self._offset(at), error.reason, error.message, excerpt, outcome)
             )
-        )
+
+    def reject_all(
+        self, flags: npt.NDArray[np.bool_], error: RowError, outcome: Outcome = "quarantined"
+    ) -> None:
+        """Take many rows out for one and the same reason, without excerpts; the first reason of each stays.
+
+        Args:
+            flags: which rows, shape (rows,).
+        """
+        new = np.flatnonzero(flags & ~self._dropped)
+        self._dropped[new] = True
+        offsets = [None if at == _NOWHERE else at for at in self._offsets[new].tolist()]
+        self.rejects += [
+            Reject(row, offset, error.reason, error.message, "", outcome)
+            for row, offset in zip(self._rows[new].tolist(), offsets, strict=True)
+        ]
 
     def staged(self, **columns: Any) -> Staged:
         """The batch with `columns` set (one value a row, rejected rows included), less the rejects.
@@ -122,7 +133,14 @@ class Sieve:
         batch = self._batch
         for name, values in columns.items():
             batch = with_column(batch, name, values)
-        if self._dropped:
-            kept = np.setdiff1d(np.arange(batch.num_rows), list(self._dropped))
-            batch = batch.take(pa.array(kept))
+        if self._dropped.any():
+            batch = batch.take(pa.array(np.flatnonzero(~self._dropped)))
         return Staged(batch, self.rejects, self.notes)
+
+    def _offset(self, at: int) -> int | None:
+        offset = int(self._offsets[at])
+        return None if offset == _NOWHERE else offset
+
+
+_NOWHERE = -1
+"""The offset of a row that has none."""

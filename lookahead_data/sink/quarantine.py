@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -13,23 +14,23 @@ from lookahead_data.sink.publish import write_text
 
 LINE_FORMATS = ("jsonl",)
 
+# A million rows may go for one reason, with one message.
+_as_json = functools.lru_cache(maxsize=1024)(json.dumps)
+
 
 def rejected_lines(rejects: Iterable[Reject], file: InputFile) -> str:
     """One JSON object a line; half a UTF-16 pair, say, stays readable by any JSON reader."""
     by_line = file.format in LINE_FORMATS
+    name = _as_json(file.name)
     lines = []
     for reject in rejects:
-        record = {
-            "outcome": reject.outcome,
-            "reason": reject.reason,
-            "file": file.name,
-            "row": reject.row,
-            "line": reject.row + 1 if by_line else None,
-            "offset": reject.offset,
-            "message": reject.message,
-            "excerpt": reject.excerpt,
-        }
-        lines.append(json.dumps(record) + "\n")
+        line = reject.row + 1 if by_line else "null"
+        offset = "null" if reject.offset is None else reject.offset
+        lines.append(
+            f'{{"outcome": {_as_json(reject.outcome)}, "reason": {_as_json(reject.reason)}, "file": {name}, '
+            f'"row": {reject.row}, "line": {line}, "offset": {offset}, '
+            f'"message": {_as_json(reject.message)}, "excerpt": {_as_json(reject.excerpt)}}}\n'
+        )
     return "".join(lines)
 
 

@@ -40,8 +40,7 @@ class Select:
         sieve = Sieve(batch)
         talk = Talk(batch.column("messages"))
         for kept, why in selected(talk, self._settings, self._conditions):
-            for at in np.flatnonzero(~kept).tolist():
-                sieve.reject(at, why, outcome="filtered")
+            sieve.reject_all(~kept, why, outcome="filtered")
         if self._settings.keep:
             sieve.notes["safety"] = int(np.count_nonzero(are_safety(talk, self._settings.refusals)))
         if self._verdicts is not None and len(self._judged):
