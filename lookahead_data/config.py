@@ -85,7 +85,7 @@ class Settings:
         exempt_safety: conditions do not apply to rows of the class `safety`, nor does sampling unless
             `keep` names it.
         seed: of all choices by chance.
-        dedup: what makes two rows duplicates of each other; the first stays.
+        dedup: what makes two rows duplicates of each other, equal texts in equal roles; the first stays.
         dedup_ignores: what is evened out before texts are compared, of `form` (Unicode's NFC), `compat`
             (NFKC instead), `case` and `space`.
         near_dedup: the similarity (of sets of shingles, from 0 to 1) from which rows are near

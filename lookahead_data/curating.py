@@ -20,8 +20,8 @@ import pyarrow as pa
 from lookahead_data.arrays import Ints
 from lookahead_data.config import Settings
 from lookahead_data.curation.contamination import contaminated
-from lookahead_data.curation.exact import exact_duplicates, list_keys
-from lookahead_data.curation.fields import field_lists, field_texts
+from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys
+from lookahead_data.curation.fields import field_lists, field_roles, field_texts
 from lookahead_data.curation.normalize import Form, Normalization
 from lookahead_data.curation.shingles import Shingling
 from lookahead_data.curation.where import Condition
@@ -183,13 +183,16 @@ class _Work:
     def deduplicate(self, folder: Path) -> None:
         settings = self.plan.settings
         same = _normalization(settings)
-        keys = (
-            (rows[said], list_keys(_normalized(field_lists(talk.of_rows(said), settings.dedup), same)))
-            for rows, talk in self._rows()
-            # What says nothing is nobody's duplicate: plain text has no prompt, say.
-            for said in [np.flatnonzero(says_something(pl.Series(field_texts(talk, settings.dedup))))]
-        )
-        frame = _frame(exact_duplicates(keys, folder))
+
+        def keyed() -> Iterator[tuple[Ints, Keys]]:
+            for rows, talk in self._rows():
+                # What says nothing is nobody's duplicate: plain text has no prompt, say.
+                said = np.flatnonzero(says_something(pl.Series(field_texts(talk, settings.dedup))))
+                talk = talk.of_rows(said)
+                contents = _normalized(field_lists(talk, settings.dedup), same)
+                yield rows[said], message_keys(field_roles(talk, settings.dedup), contents)
+
+        frame = _frame(exact_duplicates(keyed(), folder))
         frame = self._placed(self._placed(frame, "first", "first_"), "row", "")
         self.reports["duplicates"] = frame.select("file", "row", "first_file", "first_row").to_arrow()
         self.counts["duplicates"] = {"rows": len(frame), "by": settings.dedup}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lookahead_data.arrays import Ints
 from lookahead_data.curation import exact, near, spill
 from lookahead_data.curation.clusters import Components, clusters
-from lookahead_data.curation.exact import exact_duplicates, list_keys, text_keys
+from lookahead_data.curation.exact import exact_duplicates, list_keys, message_keys, text_keys
 from lookahead_data.curation.near import NearDuplicates, NearSettings, near_duplicates
 from lookahead_data.curation.shingles import Shingling
 from lookahead_data.errors import OutputError, SettingsError
@@ -67,6 +67,19 @@ def test_turns_are_kept_apart(rows: list[list[str]]) -> None:
         keys = list_keys(pa.array([["x"], *rows], kind).slice(1)).tolist()
         for (one, first), (other, second) in itertools.combinations(zip(rows, keys, strict=True), 2):
             assert (one == other) == (first == second)
+
+
+messages = st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool"]), fields), max_size=3)
+
+
+@given(st.lists(messages, max_size=9))
+def test_messages_are_equal_texts_in_equal_roles(rows: list[list[tuple[str, str]]]) -> None:
+    kind = pa.list_(pa.large_string())
+    roles, contents = (
+        pa.array([[""], *([pair[part] for pair in row] for row in rows)], kind).slice(1) for part in (0, 1)
+    )
+    flat = pa.array([[text for pair in row for text in pair] for row in rows], kind)
+    assert message_keys(roles, contents).tolist() == list_keys(flat).tolist()
 
 
 def test_no_rows_have_no_duplicates(tmp_path: Path) -> None:

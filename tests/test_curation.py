@@ -247,6 +247,23 @@ def test_the_first_of_equal_rows_stays(tmp_path: Path) -> None:
     assert 20 not in filtered(tmp_path / "strict")
 
 
+def test_who_says_it_counts(tmp_path: Path) -> None:
+    said = ["You count apples.", "How many?", "Three of them."]
+    roles = [("system", "user"), ("user", "user"), ("system", "user"), ("user", "system"), ("user", "user")]
+    rows = [
+        {"messages": [{"role": r, "content": c} for r, c in zip((*pair, "assistant"), said, strict=True)]}
+        for pair in roles
+    ]
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    for dedup, gone in (
+        ("conversation", {2: 0, 4: 1}),
+        ("prompt", {2: 0, 4: 1}),
+        ("completion", dict.fromkeys(range(1, 5), 0)),
+    ):
+        found = la.curate(source, dedup=dedup).reports["duplicates"].to_pylist()
+        assert {row["row"]: row["first_row"] for row in found} == gone
+
+
 def test_what_says_nothing_is_no_duplicate(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", [{"text": row["prompt"]} for row in ROWS])
     for dedup in ("prompt", "conversation"):

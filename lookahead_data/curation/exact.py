@@ -1,4 +1,5 @@
-"""Exact duplicates: rows whose texts are equal, after normalization, to those of a row before them.
+"""Exact duplicates: rows whose texts are equal, after normalization, to those of a row before them, and said
+in the same roles.
 
 Texts are compared by keys of 128 bits, BLAKE2b's (RFC 7693). Among a thousand million different texts two
 share a key with a chance of 1.5e-21, and nobody can make such two. Verdicts on rows do not change when rows
@@ -39,6 +40,18 @@ def list_keys(lists: pa.LargeListArray | pa.ListArray) -> Keys:
     Keys have one length, so that no text can be taken for two.
     """
     return _digests(memoryview(text_keys(lists.flatten()).tobytes()), offsets_of(lists) * _KEY_BYTES)
+
+
+def message_keys(roles: pa.ListArray, contents: pa.ListArray) -> Keys:
+    """The key of each list of messages: that of the keys of role, content, role, content, and so on.
+
+    Args:
+        roles, contents: of the same messages, as texts.
+    """
+    named = roles.flatten().dictionary_encode()  # there are few, and many messages
+    of_role = text_keys(named.dictionary)[named.indices.to_numpy()]
+    messages = np.concatenate([of_role, text_keys(contents.flatten())], axis=1)
+    return _digests(memoryview(messages.tobytes()), offsets_of(contents) * 2 * _KEY_BYTES)
 
 
 def _digests(data: memoryview, bounds: Ints) -> Keys:

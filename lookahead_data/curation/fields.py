@@ -21,20 +21,31 @@ def field_lists(talk: Talk, field: str) -> pa.ListArray:
         field: `completion` is the last answer, `prompt` all that is said before it, `conversation` both.
             Of a conversation without an answer all is prompt.
     """
-    starts, ends = talk.starts[:-1], talk.starts[1:]
-    if field != "conversation":
-        answers = _last_answers(talk)
-        starts, ends = (starts, answers) if field == "prompt" else (answers, np.minimum(answers + 1, ends))
-    sizes = ends - starts
-    bounds = np.concatenate([[0], np.cumsum(sizes)])
-    places = np.arange(bounds[-1]) - np.repeat(bounds[:-1] - starts, sizes)
-    return lists_of(bounds, talk.contents.take(pa.array(places)))
+    bounds, places = _messages_of(talk, field)
+    return lists_of(bounds, talk.contents.take(places))
+
+
+def field_roles(talk: Talk, field: str) -> pa.ListArray:
+    """The roles of the messages whose contents `field_lists` gives."""
+    bounds, places = _messages_of(talk, field)
+    return lists_of(bounds, talk.roles.take(places))
 
 
 def field_texts(talk: Talk, field: str) -> pa.LargeStringArray:
     """What `field_lists` gives, each as one text, a message a line."""
     joined = pl.Series(field_lists(talk, field), dtype=pl.List(pl.String)).list.join(_SEPARATOR)
     return whole_array(joined.to_arrow()).cast(pa.large_string())
+
+
+def _messages_of(talk: Talk, field: str) -> tuple[Ints, pa.Array]:
+    """Where each conversation's messages of a field begin, shape (rows + 1,), and their places in `talk`."""
+    starts, ends = talk.starts[:-1], talk.starts[1:]
+    if field != "conversation":
+        answers = _last_answers(talk)
+        starts, ends = (starts, answers) if field == "prompt" else (answers, np.minimum(answers + 1, ends))
+    sizes = ends - starts
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    return bounds, pa.array(np.arange(bounds[-1]) - np.repeat(bounds[:-1] - starts, sizes))
 
 
 def _last_answers(talk: Talk) -> Ints:
