@@ -95,6 +95,7 @@ class Settings:
             candidates are compared by signature or by shingles; which row of a cluster stays.
         decontaminate: files of evaluation items, which the corpus must not hold.
         evaluation_field: the field of an item's text in these files; None is the prompt, or the text.
+        evaluation_min_words: items of fewer words are not looked for, since anything holds them.
         contamination: rows that share words with an item are left out (`filter`), or only reported.
         contamination_ngram: so many words in a row, or all of a shorter item, must not be shared.
 
@@ -175,6 +176,7 @@ class Settings:
     near_dedup_keep: Keep = "first"
     decontaminate: tuple[str, ...] = ()
     evaluation_field: str | None = None
+    evaluation_min_words: int = 3
     contamination: str = "filter"
     contamination_ngram: int = 13
 
@@ -419,6 +421,7 @@ _WHOLE = (
     "near_dedup_ngram",
     "near_dedup_permutations",
     "contamination_ngram",
+    "evaluation_min_words",
     *_SIZES,
 )
 _LISTS = ("where", "refusals", "dedup_ignores", "decontaminate")

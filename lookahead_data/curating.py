@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from lookahead_data.arrays import Ints
 from lookahead_data.config import Settings
-from lookahead_data.curation.contamination import contaminated
+from lookahead_data.curation.contamination import Contamination
 from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys
 from lookahead_data.curation.fields import field_lists, field_roles, field_texts
 from lookahead_data.curation.normalize import Form, Normalization
@@ -152,9 +152,14 @@ class _Work:
         items, sources, unread = _evaluation_items(self.plan)
         for file, row, reason in unread:
             listener.warned(f"row {row} of {file} cannot be looked for: {reason}")
+        search = Contamination(items, settings.contamination_ngram, settings.evaluation_min_words)
+        if short := len(search.short):
+            listener.warned(
+                f"{short:,} of {len(items):,} items are not looked for, since they have fewer than "
+                f"{settings.evaluation_min_words} words (--evaluation-min-words)"
+            )
         texts = ((rows, field_texts(talk, "conversation")) for rows, talk in self._rows())
-        hits = contaminated(texts, items, settings.contamination_ngram)
-        frame = _frame(hits)
+        frame = _frame(search.find_all(texts))
         frame = self._placed(frame, "row", "").with_columns(
             pl.Series("evaluation", [sources[item][0] for item in frame["item"]], dtype=pl.String),
             pl.Series("evaluation_row", [sources[item][1] for item in frame["item"]], dtype=pl.Int64),
@@ -164,6 +169,7 @@ class _Work:
         self.counts["contamination"] = {
             "items": len(items),
             "items_not_read": len(unread),
+            "items_too_short": short,
             "items_found": frame["item"].n_unique(),
             "rows": frame["number"].n_unique(),
             "left_out": settings.contamination == "filter",

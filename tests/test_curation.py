@@ -311,7 +311,7 @@ def test_contamination_is_left_out_or_only_reported(tmp_path: Path) -> None:
     manifest = convert(source, tmp_path / "out", decontaminate=[evaluation])
     assert filtered(tmp_path / "out") == {11: "contaminated", 12: "contaminated"}
     assert manifest.document["curation"]["contamination"] == {
-        "items": 3, "items_not_read": 0, "items_found": 2, "rows": 2, "left_out": True,
+        "items": 3, "items_not_read": 0, "items_too_short": 0, "items_found": 2, "rows": 2, "left_out": True,
     }  # fmt: skip
     assert [entry["path"] for entry in manifest.document["evaluation"]] == [str(evaluation)]
     found = pl.read_parquet(tmp_path / "out" / "curation" / "contamination.parquet")

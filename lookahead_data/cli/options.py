@@ -116,6 +116,13 @@ CURATION: tuple[Decorator[Any], ...] = (
         metavar="FILE",
     ),
     _option("evaluation_field", "Field of an item's text.  [default: the prompt]", metavar="NAME"),
+    _option(
+        "evaluation_min_words",
+        "Items of fewer words are not looked for: anything holds them.",
+        type=click.IntRange(1),
+        metavar="N",
+        default="3",
+    ),
     _choice("contamination", "Whether such rows are left out, or only reported."),
     _option(
         "contamination_ngram",

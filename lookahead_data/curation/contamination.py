@@ -1,7 +1,8 @@
 """Contamination: rows that hold an evaluation item, or share a run of words with one.
 
 A row is contaminated by an item if they share `size` words in a row, 13 unless said otherwise (Brown et al.,
-2020, appendix C), or, where the item has fewer words, all of the item.
+2020, appendix C), or, where the item has fewer words, all of the item. Items of fewer than `LEAST` words are
+not looked for: anything holds them.
 
 For this, texts are brought to NFKC and their case is folded. A word is a run of letters, marks and digits;
 all else only separates words. In scripts that are written without spaces each character is a word. Runs are
@@ -39,6 +40,10 @@ SCHEMA = pa.schema(
 whether it is all of the item, and these words, as they were compared."""
 
 SIZE = 13
+
+LEAST = 3
+"""GSM8K's training set holds 84 % of its test set's final answers, of one word, in 99.9 % of its rows; sentences
+of two words of other texts contaminate 1 to 2 % of rows that have nothing to do with them, and of three 0.3 %."""
 
 PLACES = 16
 """Where among the items a run of words is looked for at most: in the first places that have it. Of a run
@@ -98,13 +103,18 @@ class _Runs:
 
 
 class Contamination:
-    """The items of evaluation sets, ready to be found in texts."""
+    """The items of evaluation sets, ready to be found in texts.
 
-    def __init__(self, items: pa.LargeStringArray, size: int = SIZE) -> None:
+    Attributes:
+        short: the items that have too few words, and so are never found.
+    """
+
+    def __init__(self, items: pa.LargeStringArray, size: int = SIZE, least: int = LEAST) -> None:
         """
         Args:
-            items: without nulls. One without a word is never found: see `empty`.
+            items: without nulls.
             size: words in a row that an item and a text may not share.
+            least: items of fewer words are never found: see `short`. Those without a word never are.
         """
         if size < 1:
             raise SettingsError(
@@ -116,17 +126,14 @@ class Contamination:
         self._items = find_words(comparable(items))
         self._whole = _as_one(self._items)
         self._lengths = lengths = np.diff(self._items.offsets)
+        long_enough = lengths >= max(1, least)
+        self.short: Ints = np.flatnonzero(~long_enough)
         hashes = self._items.hashes()
         self._runs: dict[int, _Runs] = {}
-        for length in np.unique(np.minimum(lengths[lengths > 0], size)).tolist():
-            which = lengths >= size if length == size else lengths == length
+        for length in np.unique(np.minimum(lengths[long_enough], size)).tolist():
+            which = (lengths >= size if length == size else lengths == length) & long_enough
             found = windows(hashes, self._items.offsets, length, which)
             self._runs[length] = _Runs.of(found.hashes, found.firsts)
-
-    @property
-    def empty(self) -> Ints:
-        """The items that have no word, and so are never found."""
-        return np.flatnonzero(self._lengths == 0)
 
     def find(self, rows: Ints, texts: pa.LargeStringArray) -> pa.Table:
         """What the texts share with the items.
@@ -151,6 +158,11 @@ class Contamination:
             whole_array(_joined(whole, words, start, count).to_arrow()).cast(pa.large_string()),
         ]
         return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+    def find_all(self, batches: Iterable[Texts], memory: int = 1 << 28) -> pa.Table:
+        """`find` for any number of texts, in parts that take about `memory` bytes each."""
+        found = [self.find(*block) for block in in_blocks(batches, memory, a_byte=64, a_text=64)]
+        return pa.concat_tables([SCHEMA.empty_table(), *found])
 
     def _hits(self, words: Words, whole: pl.Series) -> pl.DataFrame:
         """The longest run that each text and item share: `text`, `item`, its first `word`, and its `words`."""
@@ -201,12 +213,3 @@ def _joined(whole: pl.Series, words: Words, first: Ints, count: Ints) -> pl.Seri
     pieces = whole.gather(np.zeros(len(first), np.uint32))
     pieces = pieces.bin.slice(pl.Series(begins), pl.Series(ends - begins))  # type: ignore[arg-type]
     return pieces.cast(pl.String).str.replace_all(" +", " ")
-
-
-def contaminated(
-    batches: Iterable[Texts], items: pa.LargeStringArray, size: int = SIZE, memory: int = 1 << 28
-) -> pa.Table:
-    """What the rows share with evaluation items: see `Contamination.find`."""
-    search = Contamination(items, size)
-    found = [search.find(*block) for block in in_blocks(batches, memory, a_byte=64, a_text=64)]
-    return pa.concat_tables([SCHEMA.empty_table(), *found])
