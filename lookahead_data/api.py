@@ -201,6 +201,7 @@ def curate(
         report = report_on(plan_corpus(files, chosen, shapes), Path(work), listener)
     if folder is not None:
         write_report(folder, report.verdicts, report.reports, report.to_dict())
+    listener.finished()
     return report
 
 

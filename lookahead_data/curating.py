@@ -57,8 +57,8 @@ def curate_corpus(plan: Plan, folder: Path, listener: Listener) -> Mapping[str, 
         return None
     if earlier := load_curation(folder, plan.fingerprint):
         return earlier
-    work = _Work(plan)
-    _look(work, folder / "_job", listener)
+    work = _Work(plan, listener)
+    _look(work, folder / "_job")
     return save_verdicts(folder, plan, work.verdicts(), work.reports, work.counts)
 
 
@@ -88,27 +88,25 @@ def report_on(plan: Plan, work_folder: Path, listener: Listener) -> CurationRepo
     Args:
         work_folder: where to spill what does not fit in memory.
     """
-    work = _Work(plan)
-    work.select()
-    _look(work, work_folder, listener)
+    work = _Work(plan, listener)
+    if plan.settings.where or plan.settings.keep:
+        work.select()
+    _look(work, work_folder)
     verdicts = _frame(work.verdicts())
     names = pl.Series([file.name for file in plan.inputs], dtype=pl.String)
     shown = verdicts.with_columns(names.gather(verdicts["file"]).alias("file"))
     return CurationReport(shown.to_arrow(), work.reports, work.counts)
 
 
-def _look(work: _Work, folder: Path, listener: Listener) -> None:
+def _look(work: _Work, folder: Path) -> None:
     """Make the passes that the settings ask for."""
     settings = work.plan.settings
     with writing(folder), tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as name:
         if settings.decontaminate:
-            listener.warned(f"looking for the items of {', '.join(settings.decontaminate)}")
-            work.decontaminate(listener)
+            work.decontaminate()
         if settings.dedup != "none":
-            listener.warned(f"looking for duplicates by {settings.dedup}")
             work.deduplicate(Path(name))
         if settings.near_dedup is not None:
-            listener.warned(f"looking for near duplicates by {settings.near_dedup_on}")
             work.deduplicate_nearly(Path(name))
 
 
@@ -122,12 +120,14 @@ class _Work:
     """The passes and what they found so far.
 
     Attributes:
+        listener: told of the progress of each.
         reports, counts: see `save_verdicts`.
         found: numbers, reasons and messages of the rows that go.
         gone: the numbers of these rows, ascending.
     """
 
     plan: Plan
+    listener: Listener
     reports: dict[str, pa.Table] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     found: list[pa.Table] = field(default_factory=list)
@@ -136,7 +136,7 @@ class _Work:
     def select(self) -> None:
         """Judge the rows that conditions and sampling leave out."""
         conditions = [Condition(text) for text in self.plan.settings.where]
-        for numbers, talk in self._all_rows():
+        for numbers, talk in self._all_rows("choosing rows"):
             left = np.ones(len(numbers), bool)
             for kept, why in selected(talk, self.plan.settings, conditions):
                 goes = numbers[left & ~kept]
@@ -147,18 +147,19 @@ class _Work:
                     )
                     self._judge(frame)
 
-    def decontaminate(self, listener: Listener) -> None:
+    def decontaminate(self) -> None:
         settings = self.plan.settings
         items, sources, unread = _evaluation_items(self.plan)
         for file, row, reason in unread:
-            listener.warned(f"row {row} of {file} cannot be looked for: {reason}")
+            self.listener.warned(f"row {row} of {file} cannot be looked for: {reason}")
         search = Contamination(items, settings.contamination_ngram, settings.evaluation_min_words)
         if short := len(search.short):
-            listener.warned(
+            self.listener.warned(
                 f"{short:,} of {len(items):,} items are not looked for, since they have fewer than "
                 f"{settings.evaluation_min_words} words (--evaluation-min-words)"
             )
-        texts = ((rows, field_texts(talk, "conversation")) for rows, talk in self._rows())
+        rows_left = self._rows("looking for evaluation items")
+        texts = ((rows, field_texts(talk, "conversation")) for rows, talk in rows_left)
         frame = _frame(search.find_all(texts))
         frame = self._placed(frame, "row", "").with_columns(
             pl.Series("evaluation", [sources[item][0] for item in frame["item"]], dtype=pl.String),
@@ -191,7 +192,7 @@ class _Work:
         same = _normalization(settings)
 
         def keyed() -> Iterator[tuple[Ints, Keys]]:
-            for rows, talk in self._rows():
+            for rows, talk in self._rows("looking for duplicates"):
                 # What says nothing is nobody's duplicate: plain text has no prompt, say.
                 said = np.flatnonzero(says_something(pl.Series(field_texts(talk, settings.dedup))))
                 talk = talk.of_rows(said)
@@ -218,8 +219,9 @@ class _Work:
             verify=settings.near_dedup_verify,
             keep=settings.near_dedup_keep,
         )
-        texts = ((rows, field_texts(talk, settings.near_dedup_on)) for rows, talk in self._rows())
-        result = near_duplicates(texts, folder, near)
+        rows_left = self._rows("looking for near duplicates")
+        texts = ((rows, field_texts(talk, settings.near_dedup_on)) for rows, talk in rows_left)
+        result = near_duplicates(texts, folder, near, self.listener)
         frame = _frame(result.clusters).with_columns(stays=pl.col("row") == pl.col("survivor"))
         frame = self._placed(self._placed(frame, "survivor", "survivor_"), "row", "")
         shown = frame.select("cluster", "file", "row", "survivor_file", "survivor_row", "similarity")
@@ -250,21 +252,27 @@ class _Work:
         )
         return frame.select("file", *SCHEMA.names).to_arrow().cast(pa.schema([("file", pa.int64()), *SCHEMA]))
 
-    def _rows(self) -> Iterator[tuple[Ints, Talk]]:
-        """The rows that are left, in order: their numbers and conversations."""
+    def _rows(self, what: str) -> Iterator[tuple[Ints, Talk]]:
+        """The rows that are left, in order: their numbers and conversations.
+
+        Args:
+            what: the pass that reads them, for people.
+        """
         conditions = [Condition(text) for text in self.plan.settings.where]
-        for numbers, talk in self._all_rows():
+        for numbers, talk in self._all_rows(what):
             kept = ~np.isin(numbers, self.gone)
             for chosen, _ in selected(talk, self.plan.settings, conditions):
                 kept &= chosen
             yield numbers[kept], talk if kept.all() else talk.of_rows(np.flatnonzero(kept))
 
-    def _all_rows(self) -> Iterator[tuple[Ints, Talk]]:
+    def _all_rows(self, what: str) -> Iterator[tuple[Ints, Talk]]:
         """The rows that can be read, in order: their numbers and conversations."""
+        self.listener.looking(what, sum(unit.size for unit in self.plan.units))
         for unit in self.plan.units:
-            for staged, _ in conversations_of(unit, self.plan):
+            for staged, size in conversations_of(unit, self.plan):
                 batch = staged.batch
                 yield numbers_of(unit.file, batch.column("row").to_numpy()), Talk(batch.column("messages"))
+                self.listener.looked(batch.num_rows + len(staged.rejects), size)
 
     def _judge(self, frame: pl.DataFrame) -> None:
         self.found.append(frame.to_arrow())

@@ -6,6 +6,13 @@ from __future__ import annotations
 class Listener:
     """Hears of a job's progress. Override what you need; each method does nothing by itself."""
 
+    def looking(self, what: str, size: int) -> None:
+        """A pass over the whole corpus begins, before anything is converted: what it does, and how much work
+        that is, mostly bytes of input."""
+
+    def looked(self, rows: int, size: int) -> None:
+        """Rows that the pass has read, and work that it has done, since the last call."""
+
     def planned(self, *, size: int, units: int, shape: str) -> None:
         """The job is planned: bytes of input still to be converted, their units, the shapes of the inputs."""
 
@@ -16,4 +23,4 @@ class Listener:
         """Rows read, tokens written and bytes of input since the last call."""
 
     def finished(self) -> None:
-        """The last unit is done."""
+        """All is done."""

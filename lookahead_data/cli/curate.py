@@ -40,7 +40,7 @@ def curate(
     folder = output or job.output
     if not folder or not (inputs or job.inputs):
         raise click.UsageError("name the INPUT to look at and the folder to write (-o DIR).")
-    with show.Watcher(quiet=quiet, doing="looking") as watcher:
+    with show.Watcher(quiet=quiet) as watcher:
         report = api.curate(inputs or job.inputs, folder, settings, overwrite=overwrite, listener=watcher)
     if as_json:
         click.echo(json.dumps({"output": str(folder), **report.to_dict()}, ensure_ascii=False))

@@ -14,6 +14,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -51,7 +52,8 @@ class Watcher(Listener):
             console=self._console,
             disable=quiet or not self._console.is_terminal,
         )
-        self._task = self._progress.add_task(doing, total=None, rows=0, tokens=0)
+        self._doing = doing
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Watcher:
         return self
@@ -59,23 +61,40 @@ class Watcher(Listener):
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def looking(self, what: str, size: int) -> None:
+        if not self._console.is_terminal:
+            self._say(f"[dim]{what}[/]")
+        self._begin(what, size)
+
+    def looked(self, rows: int, size: int) -> None:
+        self._advance(rows, 0, size)
+
     def planned(self, *, size: int, units: int, shape: str) -> None:
         self._say(f"[dim]corpus:[/] {shape}, {units} unit{'s' * (units != 1)}")
-        self._progress.update(self._task, total=size)
-        self._progress.start()
+        self._begin(self._doing, size)
 
     def warned(self, message: str) -> None:
         self._say(f"[yellow]note:[/] {message}")
 
     def advanced(self, rows: int, tokens: int, size: int) -> None:
-        fields = self._progress.tasks[0].fields
+        self._advance(rows, tokens, size)
+
+    def finished(self) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, completed=self._progress.tasks[self._task].total)
+
+    def _begin(self, what: str, size: int) -> None:
+        """A bar for what begins now; the one before it is done, and stays."""
+        self.finished()
+        self._task = self._progress.add_task(what, total=size, rows=0, tokens=0)
+        self._progress.start()
+
+    def _advance(self, rows: int, tokens: int, size: int) -> None:
+        assert self._task is not None
+        fields = self._progress.tasks[self._task].fields
         self._progress.update(
             self._task, advance=size, rows=fields["rows"] + rows, tokens=fields["tokens"] + tokens
         )
-
-    def finished(self) -> None:
-        task = self._progress.tasks[0]
-        self._progress.update(self._task, completed=task.total or 0)
 
     def _say(self, markup: str) -> None:
         if not self._quiet:
@@ -88,9 +107,8 @@ class _Rate(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        seconds = task.elapsed or 0
-        rate = task.fields[self._unit] / seconds if seconds else 0
-        return Text(f"{rate:,.0f} {self._unit}/s")
+        count, seconds = task.fields[self._unit], task.finished_time or task.elapsed
+        return Text(f"{count / seconds:,.0f} {self._unit}/s" if count and seconds else "")
 
 
 def show_manifest(manifest: Manifest) -> None:

@@ -34,6 +34,7 @@ from lookahead_data.curation.shingles import Shingles, Shingling
 from lookahead_data.curation.similarity import Estimate, Exact, Similarity
 from lookahead_data.curation.spill import KeyFile
 from lookahead_data.errors import SettingsError
+from lookahead_data.listener import Listener
 
 _WHOLE = "whole"
 """The key of all bands together."""
@@ -105,7 +106,10 @@ class NearDuplicates:
 
 
 def near_duplicates(
-    batches: Iterable[Texts], folder: Path, settings: NearSettings | None = None
+    batches: Iterable[Texts],
+    folder: Path,
+    settings: NearSettings | None = None,
+    listener: Listener | None = None,
 ) -> NearDuplicates:
     """Find the near duplicates among texts.
 
@@ -113,11 +117,12 @@ def near_duplicates(
         batches: ascending row numbers, and the rows' texts.
         folder: where to spill; 600 to 1,500 bytes a text are written there, and removed at the end.
         settings: None are the defaults.
+        listener: told of the progress, band by band, from the last batch on.
     """
     settings = settings or NearSettings()
     bands = Bands.of(settings.threshold, settings.num_perm, settings.weights)
     with tempfile.TemporaryDirectory(prefix="near-", dir=folder) as name:
-        return _Search(settings, bands, Path(name)).run(batches)
+        return _Search(settings, bands, Path(name)).run(batches, listener or Listener())
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class _Search:
         self._lengths: list[Ints] = [np.zeros(0, np.int64)]
         self._texts = self._full = 0
 
-    def run(self, batches: Iterable[Texts]) -> NearDuplicates:
+    def run(self, batches: Iterable[Texts], listener: Listener) -> NearDuplicates:
         settings = self._settings
         with self._keys, contextlib.closing(self._similarity):
             threads = cores()
@@ -163,7 +168,7 @@ class _Search:
             for signed in in_threads(self._sign, blocks, threads):
                 self._add(signed)
         rows, lengths = np.concatenate(self._rows), np.concatenate(self._lengths)
-        components, missed = self._components(len(rows))
+        components, missed = self._components(len(rows), listener)
         longest = lengths if settings.keep == "longest" else None
         found = clusters(components, rows, self._similarity.of, longest)
         return NearDuplicates(found, self._bands, self._texts, self._texts - len(rows), missed)
@@ -189,7 +194,8 @@ class _Search:
         self._lengths.append(signed.lengths)
         self._texts += signed.texts
 
-    def _components(self, texts: int) -> tuple[Components, int]:
+    def _components(self, texts: int, listener: Listener) -> tuple[Components, int]:
+        listener.looking("comparing near duplicates", self._bands.b)
         settings, similarity = self._settings, self._similarity
         components = Components(texts)
         copies, firsts = self._keys.repeats([_WHOLE], settings.memory)
@@ -207,4 +213,5 @@ class _Search:
                     left, right = components.apart(*pair)
                     similar = similarity.of(left, right) >= settings.threshold
                     components.link(left[similar], right[similar])
+            listener.looked(0, 1)
         return components, missed
