@@ -17,9 +17,10 @@ import pyarrow as pa
 from lookahead_data.backends.local import Crew, Job
 from lookahead_data.config import Settings, quarantine_limit
 from lookahead_data.curating import CurationReport, curate_corpus, report_on
+from lookahead_data.curation.where import Condition
 from lookahead_data.errors import OutputError, QuarantineError, SettingsError
 from lookahead_data.listener import Listener
-from lookahead_data.model.load import Model
+from lookahead_data.model.load import Model, token_counter
 from lookahead_data.ordering import ranges_of
 from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
 from lookahead_data.planning import plan_corpus, plan_job
@@ -106,7 +107,7 @@ def _convert_units(
     strict: bool,
 ) -> Manifest:
     """Convert the units that have no receipt yet, and close the account."""
-    curation = curate_corpus(plan, folder, listener)
+    curation = curate_corpus(plan, folder, listener, model.count_tokens)
     job = Job(plan, folder, strict)
     receipts = _do(crew, plan.units, job, model, listener)
     ranges: list[Receipt] = []
@@ -177,7 +178,8 @@ def curate(
     Args:
         inputs: as for `convert`.
         output: the folder to write `verdicts.parquet`, the reports and `summary.json` to; None writes none.
-        settings: what to look for; `changes` are settings given by name, on top of it. No tokenizer is needed.
+        settings: what to look for; `changes` are settings given by name, on top of it. Only conditions on tokens
+            need a tokenizer.
         overwrite: replace an earlier report in the folder.
         listener: told of the progress.
 
@@ -186,10 +188,10 @@ def curate(
     """
     chosen = (settings or Settings()).replace(**changes)
     listener = listener or Listener()
-    if not (chosen.looks_at_all or chosen.where or chosen.keep):
+    if not chosen.chooses:
         raise SettingsError(
             "nothing is looked for",
-            remedy="Use --dedup, --near-dedup, --decontaminate, --where or --keep.",
+            remedy="Use --dedup, --near-dedup, --decontaminate, --where, --keep, --mix or --safety-share.",
         )
     folder = None if output is None else Path(output)
     if folder is not None:
@@ -198,7 +200,9 @@ def curate(
         shapes, warnings = recognize(files, chosen.replace(mode="none"))
         for warning in warnings:
             listener.warned(warning)
-        report = report_on(plan_corpus(files, chosen, shapes), Path(work), listener)
+        plan = plan_corpus(files, chosen, shapes)
+        counts = any(Condition(text).counts_tokens for text in chosen.where)
+        report = report_on(plan, Path(work), listener, token_counter(chosen) if counts else None)
     if folder is not None:
         write_report(folder, report.verdicts, report.reports, report.to_dict())
     listener.finished()

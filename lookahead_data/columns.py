@@ -61,6 +61,10 @@ COLUMNS: dict[str, Column] = {
         Column("row", pa.int64(), "read", "place in the file, from 0; for lines, the line number - 1"),
         Column("offset", pa.int64(), "read", "byte offset of the line in the file; null elsewhere"),
         Column("messages", pa.list_(MESSAGE), "converse", "the conversation, whatever its shape was"),
+        Column("flagged", pa.bool_(), "converse", "what the field of --safety-field says of the row"),
+        Column("safety", pa.bool_(), "select", "whether the row is of the class `safety`"),
+        Column("copies", pa.int32(), "select", "how often the row is written, at least once"),
+        Column("copy", pa.int32(), "repeat", "which copy of a row it is, from 0"),
         Column("split", pa.int8(), "select", "the place of the row's split among `Settings.splits`"),
         Column(
             "previews",

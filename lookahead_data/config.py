@@ -36,6 +36,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "special_tokens": ("text", "allow", "reject"),
     "packing": ("best-fit", "concat"),
     "tail": ("keep", "drop", "pad"),
+    "safety_by": ("sampling", "repeating"),
     "dedup": ("none", "prompt", "completion", "conversation"),
     "near_dedup_on": ("prompt", "completion", "conversation"),
     "near_dedup_keep": get_args(Keep),
@@ -79,11 +80,22 @@ class Settings:
         where: conditions in Polars' SQL that a row has to meet, each counted by itself. They may name
             `prompt`, `completion`, `conversation` (texts), `turns` (messages), and use `len_chars(…)` and
             `len_words(…)` beside SQL's functions.
-        keep: rates from 0 to 1 at which rows are kept, by class: `safety` (the last answer begins as
-            refusals do) and `other`. A row's chance is a hash of it and of `seed`.
-        refusals: openings of refusals, beside those of `curation.classes`.
+        keep: rates from 0 to 1 at which rows are kept, by class: `safety` and `other`. A row's chance is a hash
+            of it and of `seed`.
+        refusals: openings of refusals, beside those of `curation.classes`. Rows whose last answer begins so are
+            of the class `safety`, unless the next three tell the class.
+        safety_field: the field of a row that tells whether it is of the class `safety`: true, or `safety`.
+        safety_function: a function that tells it, as `module:name`; it is given the messages of a conversation,
+            a list of dicts with `role` and `content`.
+        safety_set: inputs (files, folders or glob patterns) all rows of which are of the class `safety`, beside
+            what else tells it.
+        safety_share: the share of the rows written, from 0 to 1, that rows of the class `safety` make up at least.
+        safety_by: how that is reached: by `sampling` the other rows down, or by `repeating` these.
         exempt_safety: conditions do not apply to rows of the class `safety`, nor does sampling unless
             `keep` names it.
+        mix: how often the rows of some inputs (files, folders or glob patterns) are written: 2.5 is twice, and
+            half of them once more; `30%` is as often as makes them this share of all rows. Shares that add up
+            to 100 % repeat no row.
         seed: of all choices by chance.
         dedup: what makes two rows duplicates of each other, equal texts in equal roles; the first stays.
         dedup_ignores: what is evened out before texts are compared, of `form` (Unicode's NFC), `compat`
@@ -118,11 +130,13 @@ class Settings:
         short_answer: what to do with an answer of at most m tokens: preview all of it (`keep`),
             leave the row without preview (`skip`), or quarantine the row (`drop`).
         preview_turns: which assistant messages are previewed.
-        preview_refusals: preview answers that begin as refusals do as well. Their first tokens are the ones
-            that training shall keep, not hide.
+        preview_safety: preview rows of the class `safety`, and answers that begin as refusals do, as well. Their
+            first tokens are the ones that training shall keep, not hide. None does so with `cut` reference
+            alone, as the authors' code does.
         mask_preview: take the previewed tokens at the head of the answer out of the loss.
         preview_weight: the weight of these tokens in the loss, written beside the shards with 1 for every
-            other supervised token; None writes no weights. Most trainers read none.
+            other supervised token; None writes no weights. Most trainers read none. Rows of the class `safety`
+            have 1 throughout.
 
     Model
         tokenizer: a folder with `tokenizer.json`, that file, a Hub id (`name@revision` pins it), or
@@ -164,7 +178,13 @@ class Settings:
     where: tuple[str, ...] = ()
     keep: Mapping[str, float] = field(default_factory=dict)
     refusals: tuple[str, ...] = ()
+    safety_field: str | None = None
+    safety_function: str | None = None
+    safety_set: tuple[str, ...] = ()
+    safety_share: float | None = None
+    safety_by: str = "sampling"
     exempt_safety: bool = True
+    mix: Mapping[str, float | str] = field(default_factory=dict)
     seed: int = 0
     dedup: str = "none"
     dedup_ignores: tuple[str, ...] = ("form", "space")
@@ -191,7 +211,7 @@ class Settings:
     cut: str = "char"
     short_answer: str = "keep"
     preview_turns: str = "last"
-    preview_refusals: bool = True
+    preview_safety: bool | None = None
     mask_preview: bool = False
     preview_weight: float | None = None
 
@@ -250,11 +270,31 @@ class Settings:
                 raise SettingsError(
                     f"{name!r} cannot be ignored by --dedup", remedy=f"Choose of: {', '.join(IGNORABLE)}."
                 )
+        self._check_mix()
         self._check_split()
         self._check_packing()
         for name in self.template_args:
             if name in RESERVED:
                 raise SettingsError(f"{name!r} is no template argument: the template is always given it")
+
+    def _check_mix(self) -> None:
+        for name, value in self.mix.items():
+            share_of(value, name)
+        shares = [share for value in self.mix.values() if (share := share_of(value)) is not None]
+        if sum(shares) > 1 + 1e-9:
+            raise SettingsError(f"the shares add up to {100 * sum(shares):g}%", where="--mix")
+        if self.safety_field is not None and self.safety_function is not None:
+            raise SettingsError(
+                "--safety-field and --safety-function tell the same thing", remedy="Use one of them."
+            )
+        if self.safety_share is not None and not 0 < self.safety_share < 1:
+            raise SettingsError(
+                f"{self.safety_share:g} is no share of the rows",
+                where="--safety-share",
+                remedy="Write 0.1, say.",
+            )
+        if self.safety_share is None and self.safety_by != "sampling":
+            raise SettingsError("--safety-by is about --safety-share, which is not given")
 
     def _check_split(self) -> None:
         for name, share in self.split.items():
@@ -327,7 +367,39 @@ class Settings:
     @property
     def looks_at_all(self) -> bool:
         """Whether what becomes of a row depends on the other rows, or on evaluation sets."""
-        return self.dedup != "none" or self.near_dedup is not None or bool(self.decontaminate)
+        duplicates = self.dedup != "none" or self.near_dedup is not None
+        return duplicates or bool(self.decontaminate) or self.has_shares
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether rows have to be counted before it is known how often they are written."""
+        return self.safety_share is not None or any(
+            share_of(value) is not None for value in self.mix.values()
+        )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether any row that can be read may be left out, or written more than once."""
+        sampled = bool(self.keep) or bool(self.mix)
+        return self.looks_at_all or bool(self.where) or sampled
+
+    @property
+    def previews_safety(self) -> bool:
+        """Whether rows of the class safety are previewed, what is not decided decided."""
+        return self.cut == "reference" if self.preview_safety is None else self.preview_safety
+
+    @property
+    def tells_refusals(self) -> bool:
+        """Whether rows of the class safety are told by how their answers begin."""
+        return self.safety_field is None and self.safety_function is None
+
+    @property
+    def tells_safety(self) -> bool:
+        """Whether rows of the class safety have to be told from the others."""
+        previewed = self.mode != "none" and (not self.previews_safety or self.preview_weight is not None)
+        told = self.safety_field is not None or self.safety_function is not None or bool(self.safety_set)
+        sampled = bool(self.keep) or self.safety_share is not None or bool(self.where and self.exempt_safety)
+        return previewed or told or sampled
 
     @property
     def is_ordered(self) -> bool:
@@ -404,6 +476,7 @@ class Settings:
             "template_args": dict(self.template_args),
             "keep": dict(self.keep),
             "split": dict(self.split),
+            "mix": dict(self.mix),
             **{name: list(getattr(self, name)) for name in _LISTS},
         }
 
@@ -424,14 +497,18 @@ _WHOLE = (
     "evaluation_min_words",
     *_SIZES,
 )
-_LISTS = ("where", "refusals", "dedup_ignores", "decontaminate")
-_SWITCHES = ("mask_preview", "exempt_safety", "preview_refusals")
-_SHARES = ("near_dedup",)
+_LISTS = ("where", "refusals", "safety_set", "dedup_ignores", "decontaminate")
+_SWITCHES = ("mask_preview", "exempt_safety", "preview_safety")
+_SHARES = ("near_dedup", "safety_share")
 _OPTIONAL = (
     "input_field",
     "output_field",
     "system_field",
     "preview_weight",
+    "preview_safety",
+    "safety_field",
+    "safety_function",
+    "safety_share",
     "near_dedup",
     "evaluation_field",
     "tokenizer",
@@ -441,7 +518,7 @@ _OPTIONAL = (
     "pack",
     "shuffle",
 )
-_TABLES = ("template_args", "keep", "split")
+_TABLES = ("template_args", "keep", "split", "mix")
 _NUMBERS = ("seed", "shuffle")
 _TYPES: dict[str, tuple[str, ...]] = {
     "a whole number of at least 1": _WHOLE,
@@ -483,6 +560,25 @@ def parse_size(text: str | int) -> int:
         raise SettingsError(f"{text!r} is not a size", remedy="Write it like 256MB or 64MiB.")
     number, unit, binary = match.groups()
     return int(float(number) * (1024 if binary else 1000) ** " kMGT".index(unit.replace("K", "k") or " "))
+
+
+def share_of(value: float | str, name: str = "") -> float | None:
+    """The share that a value of `mix` says, from above 0 to 1; None if it is a number of repeats.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)
+        if match and 0 < float(match[1]) <= 100:
+            return float(match[1]) / 100
+    elif type(value) in (int, float) and 0 <= value < math.inf:
+        return None
+    raise SettingsError(
+        f"{name}={value} says neither how often nor what share",
+        where="--mix",
+        remedy="Write INPUT=2.5 for two and a half times, or INPUT=30% for a share of all rows.",
+    )
 
 
 def quarantine_limit(allowed: int | str, read: int) -> float:

@@ -1,7 +1,7 @@
-"""Passes over the whole corpus before it is converted: duplicates, near duplicates, contamination.
+"""Passes over the whole corpus before it is converted: duplicates, near duplicates, contamination, shares.
 
 Each looks at the rows that the ones before it left: conditions first, then contamination, exact and near
-duplicates, so that no row goes as the copy of one that goes too.
+duplicates, so that no row goes as the copy of one that goes too. Sampling is last: its shares are of what is left.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ import pyarrow as pa
 
 from lookahead_data.arrays import Ints
 from lookahead_data.config import Settings
+from lookahead_data.curation.classes import CLASSES, Flags
 from lookahead_data.curation.contamination import Contamination
 from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys
 from lookahead_data.curation.fields import field_lists, field_roles, field_texts
+from lookahead_data.curation.mixing import Amounts, amounts_of, is_safety_set, source_of
 from lookahead_data.curation.normalize import Form, Normalization
 from lookahead_data.curation.shingles import Shingling
-from lookahead_data.curation.where import Condition
-from lookahead_data.errors import InputError
+from lookahead_data.curation.where import CountTokens
+from lookahead_data.errors import InputError, RowError
 from lookahead_data.listener import Listener
 from lookahead_data.plan import Plan
 from lookahead_data.sink.publish import writing
@@ -34,7 +36,7 @@ from lookahead_data.source import readers
 from lookahead_data.source.conversations import converse
 from lookahead_data.source.recognize import recognize
 from lookahead_data.source.unit import conversations_of
-from lookahead_data.stages.select import selected
+from lookahead_data.stages.select import Selection, sampled
 from lookahead_data.talk import Talk
 from lookahead_data.texts import says_something
 
@@ -42,12 +44,15 @@ FILE_BITS = 40
 """A row's number in the corpus is that of its file, and in so many bits that in the file."""
 
 
-def curate_corpus(plan: Plan, folder: Path, listener: Listener) -> Mapping[str, Any] | None:
+def curate_corpus(
+    plan: Plan, folder: Path, listener: Listener, count_tokens: CountTokens | None = None
+) -> Mapping[str, Any] | None:
     """Find the rows that are not to be converted, and publish the verdicts on them; gives what the manifest
     says of it, None if nothing asks for it. What an earlier run of the job found stays.
 
     Args:
         folder: the output folder, which is held.
+        count_tokens: of texts, for conditions on tokens.
 
     Raises:
         LookaheadError: an input cannot be read, or the output cannot be written.
@@ -57,8 +62,8 @@ def curate_corpus(plan: Plan, folder: Path, listener: Listener) -> Mapping[str, 
         return None
     if earlier := load_curation(folder, plan.fingerprint):
         return earlier
-    work = _Work(plan, listener)
-    _look(work, folder / "_job")
+    work = _Work(plan, listener, count_tokens)
+    work.look(folder / "_job")
     return save_verdicts(folder, plan, work.verdicts(), work.reports, work.counts)
 
 
@@ -82,32 +87,25 @@ class CurationReport:
         return {"left_out": dict(sorted(reasons.items())), **self.counts}
 
 
-def report_on(plan: Plan, work_folder: Path, listener: Listener) -> CurationReport:
+def report_on(
+    plan: Plan, work_folder: Path, listener: Listener, count_tokens: CountTokens | None = None
+) -> CurationReport:
     """Look at a whole corpus without converting it.
 
     Args:
         work_folder: where to spill what does not fit in memory.
+        count_tokens: of texts, for conditions on tokens.
     """
-    work = _Work(plan, listener)
-    if plan.settings.where or plan.settings.keep:
-        work.select()
-    _look(work, work_folder)
+    work = _Work(plan, listener, count_tokens)
+    if plan.settings.where:
+        work.judge_conditions()
+    work.look(work_folder)
+    if plan.settings.keep or plan.settings.mix or plan.settings.has_shares:
+        work.sample()
     verdicts = _frame(work.verdicts())
     names = pl.Series([file.name for file in plan.inputs], dtype=pl.String)
     shown = verdicts.with_columns(names.gather(verdicts["file"]).alias("file"))
     return CurationReport(shown.to_arrow(), work.reports, work.counts)
-
-
-def _look(work: _Work, folder: Path) -> None:
-    """Make the passes that the settings ask for."""
-    settings = work.plan.settings
-    with writing(folder), tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as name:
-        if settings.decontaminate:
-            work.decontaminate()
-        if settings.dedup != "none":
-            work.deduplicate(Path(name))
-        if settings.near_dedup is not None:
-            work.deduplicate_nearly(Path(name))
 
 
 def numbers_of(file: int, rows: Ints) -> Ints:
@@ -115,37 +113,110 @@ def numbers_of(file: int, rows: Ints) -> Ints:
     return (file << FILE_BITS) + rows
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of one file that can be read.
+
+    Attributes:
+        numbers: in the corpus, shape (rows,).
+        batch, talk: their conversations.
+        safe: which are of the class safety, shape (rows,).
+        file: the name of their file.
+    """
+
+    numbers: Ints
+    batch: pa.RecordBatch
+    talk: Talk
+    safe: Flags
+    file: str
+
+    def where(self, kept: Flags) -> _Rows:
+        """Only the rows that are kept."""
+        if kept.all():
+            return self
+        places = np.flatnonzero(kept)
+        batch = self.batch.take(pa.array(places))
+        return _Rows(
+            self.numbers[places], batch, Talk(batch.column("messages")), self.safe[places], self.file
+        )
+
+
 class _Work:
     """The passes and what they found so far.
 
     Attributes:
-        listener: told of the progress of each.
         reports, counts: see `save_verdicts`.
-        found: numbers, reasons and messages of the rows that go.
-        gone: the numbers of these rows, ascending.
     """
 
-    plan: Plan
-    listener: Listener
-    reports: dict[str, pa.Table] = field(default_factory=dict)
-    counts: dict[str, Any] = field(default_factory=dict)
-    found: list[pa.Table] = field(default_factory=list)
-    gone: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    def __init__(self, plan: Plan, listener: Listener, count_tokens: CountTokens | None = None) -> None:
+        """
+        Args:
+            listener: told of the progress of each pass.
+            count_tokens: of texts, for conditions on tokens.
+        """
+        self.plan, self.listener = plan, listener
+        self.reports: dict[str, pa.Table] = {}
+        self.counts: dict[str, Any] = {}
+        self._selection = Selection(plan.settings, count_tokens)
+        # Numbers, reasons and messages of the rows that go, and the numbers again, ascending.
+        self._found: list[pa.Table] = []
+        self._gone: Ints = np.zeros(0, np.int64)
 
-    def select(self) -> None:
-        """Judge the rows that conditions and sampling leave out."""
-        conditions = [Condition(text) for text in self.plan.settings.where]
-        for numbers, talk in self._all_rows("choosing rows"):
-            left = np.ones(len(numbers), bool)
-            for kept, why in selected(talk, self.plan.settings, conditions):
-                goes = numbers[left & ~kept]
-                left &= kept
-                if len(goes):
-                    frame = pl.DataFrame({"number": goes}).with_columns(
-                        reason=pl.lit(why.reason), message=pl.lit(why.message)
-                    )
-                    self._judge(frame)
+    def look(self, folder: Path) -> None:
+        """Make the passes that the settings ask for.
+
+        Args:
+            folder: where to spill what does not fit in memory.
+        """
+        settings = self.plan.settings
+        with writing(folder), tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder) as name:
+            if settings.decontaminate:
+                self.decontaminate()
+            if settings.dedup != "none":
+                self.deduplicate(Path(name))
+            if settings.near_dedup is not None:
+                self.deduplicate_nearly(Path(name))
+            if settings.has_shares:
+                self.count()
+
+    def judge_conditions(self) -> None:
+        """Judge the rows that conditions leave out."""
+        for rows in self._all_rows("choosing rows"):
+            left = np.ones(len(rows.numbers), bool)
+            for goes, why in self._selection.conditions(rows.talk, rows.safe):
+                self._judge_all(rows.numbers[left & goes], why)
+                left &= ~goes
+
+    def count(self) -> None:
+        """Count the rows that are left, by source and class, and find how often they are to be written."""
+        settings = self.plan.settings
+        counted = np.zeros((len(settings.mix) + 1, len(CLASSES)), np.int64)
+        for rows in self._rows("counting rows"):
+            safe = int(np.count_nonzero(rows.safe))
+            counted[source_of(rows.file, list(settings.mix))] += [safe, len(rows.safe) - safe]
+        names = [*settings.mix, "other inputs"]
+        self.counts["mixing"] = {
+            "rows": {
+                name: dict(zip(CLASSES, row, strict=True))
+                for name, row in zip(names, counted.tolist(), strict=True)
+            },
+            "amounts": amounts_of(settings, counted).to_dict(),
+        }
+
+    def sample(self) -> None:
+        """Judge the rows that sampling leaves out."""
+        settings = self.plan.settings
+        amounts = (
+            Amounts(**self.counts["mixing"]["amounts"]) if settings.has_shares else Amounts.named(settings)
+        )
+        repeated = 0
+        for rows in self._rows("sampling rows"):
+            rates = amounts.rates(settings, rows.file)
+            copies = self._selection.copies(rows.talk, rows.safe, rates)
+            repeated += int(np.maximum(copies - 1, 0).sum())
+            for name, mine in zip(CLASSES, (rows.safe, ~rows.safe), strict=True):
+                self._judge_all(rows.numbers[mine & (copies == 0)], sampled(name, rates[name]))
+        self.counts["repeated"] = repeated
 
     def decontaminate(self) -> None:
         settings = self.plan.settings
@@ -159,7 +230,7 @@ class _Work:
                 f"{settings.evaluation_min_words} words (--evaluation-min-words)"
             )
         rows_left = self._rows("looking for evaluation items")
-        texts = ((rows, field_texts(talk, "conversation")) for rows, talk in rows_left)
+        texts = ((rows.numbers, field_texts(rows.talk, "conversation")) for rows in rows_left)
         frame = _frame(search.find_all(texts))
         frame = self._placed(frame, "row", "").with_columns(
             pl.Series("evaluation", [sources[item][0] for item in frame["item"]], dtype=pl.String),
@@ -192,12 +263,13 @@ class _Work:
         same = _normalization(settings)
 
         def keyed() -> Iterator[tuple[Ints, Keys]]:
-            for rows, talk in self._rows("looking for duplicates"):
+            for rows in self._rows("looking for duplicates"):
                 # What says nothing is nobody's duplicate: plain text has no prompt, say.
-                said = np.flatnonzero(says_something(pl.Series(field_texts(talk, settings.dedup))))
-                talk = talk.of_rows(said)
+                said = says_something(pl.Series(field_texts(rows.talk, settings.dedup)))
+                rows = rows.where(said)
+                talk = rows.talk
                 contents = _normalized(field_lists(talk, settings.dedup), same)
-                yield rows[said], message_keys(field_roles(talk, settings.dedup), contents)
+                yield rows.numbers, message_keys(field_roles(talk, settings.dedup), contents)
 
         frame = _frame(exact_duplicates(keyed(), folder))
         frame = self._placed(self._placed(frame, "first", "first_"), "row", "")
@@ -220,7 +292,7 @@ class _Work:
             keep=settings.near_dedup_keep,
         )
         rows_left = self._rows("looking for near duplicates")
-        texts = ((rows, field_texts(talk, settings.near_dedup_on)) for rows, talk in rows_left)
+        texts = ((rows.numbers, field_texts(rows.talk, settings.near_dedup_on)) for rows in rows_left)
         result = near_duplicates(texts, folder, near, self.listener)
         frame = _frame(result.clusters).with_columns(stays=pl.col("row") == pl.col("survivor"))
         frame = self._placed(self._placed(frame, "survivor", "survivor_"), "row", "")
@@ -246,37 +318,48 @@ class _Work:
         """All verdicts, by file and row."""
         empty = pl.DataFrame(schema={"number": pl.Int64, "reason": pl.String, "message": pl.String})
         frame = (
-            pl.concat([empty, *map(_frame, self.found)])
+            pl.concat([empty, *map(_frame, self._found)])
             .sort("number")
             .with_columns(file=pl.col("number") // (1 << FILE_BITS), row=pl.col("number") % (1 << FILE_BITS))
         )
         return frame.select("file", *SCHEMA.names).to_arrow().cast(pa.schema([("file", pa.int64()), *SCHEMA]))
 
-    def _rows(self, what: str) -> Iterator[tuple[Ints, Talk]]:
-        """The rows that are left, in order: their numbers and conversations.
+    def _rows(self, what: str) -> Iterator[_Rows]:
+        """The rows that are left, in order.
 
         Args:
             what: the pass that reads them, for people.
         """
-        conditions = [Condition(text) for text in self.plan.settings.where]
-        for numbers, talk in self._all_rows(what):
-            kept = ~np.isin(numbers, self.gone)
-            for chosen, _ in selected(talk, self.plan.settings, conditions):
-                kept &= chosen
-            yield numbers[kept], talk if kept.all() else talk.of_rows(np.flatnonzero(kept))
+        for rows in self._all_rows(what):
+            kept = ~np.isin(rows.numbers, self._gone)
+            for goes, _ in self._selection.conditions(rows.talk, rows.safe):
+                kept &= ~goes
+            yield rows.where(kept)
 
-    def _all_rows(self, what: str) -> Iterator[tuple[Ints, Talk]]:
-        """The rows that can be read, in order: their numbers and conversations."""
-        self.listener.looking(what, sum(unit.size for unit in self.plan.units))
-        for unit in self.plan.units:
-            for staged, size in conversations_of(unit, self.plan):
+    def _all_rows(self, what: str) -> Iterator[_Rows]:
+        """The rows that can be read, in order."""
+        plan = self.plan
+        self.listener.looking(what, sum(unit.size for unit in plan.units))
+        for unit in plan.units:
+            name = plan.inputs[unit.file].name
+            all_safe = is_safety_set(plan.settings, name)
+            for staged, size in conversations_of(unit, plan):
                 batch = staged.batch
-                yield numbers_of(unit.file, batch.column("row").to_numpy()), Talk(batch.column("messages"))
+                talk = Talk(batch.column("messages"))
+                safe = self._selection.are_safety(batch, talk, all_safe=all_safe)
+                numbers = numbers_of(unit.file, batch.column("row").to_numpy())
+                yield _Rows(numbers, batch, talk, safe, name)
                 self.listener.looked(batch.num_rows + len(staged.rejects), size)
 
+    def _judge_all(self, numbers: Ints, why: RowError) -> None:
+        """Judge rows that go for one reason."""
+        if len(numbers):
+            frame = pl.DataFrame({"number": numbers})
+            self._judge(frame.with_columns(reason=pl.lit(why.reason), message=pl.lit(why.message)))
+
     def _judge(self, frame: pl.DataFrame) -> None:
-        self.found.append(frame.to_arrow())
-        self.gone = np.union1d(self.gone, frame["number"].to_numpy())
+        self._found.append(frame.to_arrow())
+        self._gone = np.union1d(self._gone, frame["number"].to_numpy())
 
     def _placed(self, frame: pl.DataFrame, column: str, prefix: str) -> pl.DataFrame:
         """With the file and row in place of the number in `column`; that of the row itself stays as `number`."""

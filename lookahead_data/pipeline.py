@@ -18,6 +18,7 @@ from lookahead_data.arrays import Ints
 from lookahead_data.batches import Packing, Reject, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
+from lookahead_data.curation.mixing import Amounts, is_safety_set
 from lookahead_data.errors import InputError, OutputError
 from lookahead_data.model.load import Model
 from lookahead_data.outlet import Outlet
@@ -27,7 +28,7 @@ from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.receipts import QUARANTINE, Receipt
 from lookahead_data.sink.runs import RunWriter
-from lookahead_data.sink.verdicts import load_verdicts
+from lookahead_data.sink.verdicts import load_amounts, load_verdicts
 from lookahead_data.source.unit import conversations_of
 from lookahead_data.stages.arrange import Arrange
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
@@ -35,7 +36,8 @@ from lookahead_data.stages.fit import Fit
 from lookahead_data.stages.label import Label
 from lookahead_data.stages.preview import Preview
 from lookahead_data.stages.render import Render
-from lookahead_data.stages.select import Select
+from lookahead_data.stages.repeat import Repeat
+from lookahead_data.stages.select import Choice, Select
 from lookahead_data.stages.weigh import Weigh
 
 Progress = Callable[[int, int, int], None]
@@ -52,27 +54,29 @@ class Stage(columns.Stage, Protocol):
 
 
 def build_stages(
-    settings: Settings, model: Model, verdicts: pa.Table | None = None, file: int = 0
+    settings: Settings, model: Model, choice: Choice | None = None, file: int = 0
 ) -> list[Stage]:
     """The stages from conversations to labelled rows, checked to fit each other.
 
     Args:
-        verdicts: on rows of the unit (see `sink.verdicts`).
-        file: the place of the rows' file among the inputs.
+        choice: what is known of the rows before; None is nothing.
+        file: the place of their file among the inputs.
     """
+    choice = choice or Choice()
     # What ends a document of text is put there as a token, not as text.
     rendering = settings.replace(end_token=None) if model.end_id is not None else settings
     stages: list[Stage] = [
-        Select(settings, verdicts),
+        Select(settings, choice, model.count_tokens),
         Preview(settings, model.tokenizer, model.engine),
         Render(rendering, model.tokenizer, model.template),
         Encode(settings, model.tokenizer, model.engine, framed=model.template is None, end_id=model.end_id),
         Label(settings),
         *([Weigh(settings.preview_weight)] if settings.preview_weight is not None else []),
         Fit(settings),
+        *([Repeat()] if choice.repeat else []),
         *([Arrange(settings, file)] if settings.is_ordered else []),
     ]
-    check_chain(stages, START)
+    check_chain(stages, (*START, "flagged") if settings.safety_field is not None else START)
     return stages
 
 
@@ -231,8 +235,26 @@ def converted_batches(
         batches = _those(batches, only)
     if rows is not None:
         batches = _smaller(batches, rows)
-    verdicts = load_verdicts(folder, unit) if plan.settings.looks_at_all else None
-    yield from run_stages(batches, build_stages(plan.settings, model, verdicts, unit.file), unit.file)
+    stages = build_stages(plan.settings, model, choice_on(unit, plan, folder), unit.file)
+    yield from run_stages(batches, stages, unit.file)
+
+
+def choice_on(unit: Unit, plan: Plan, folder: Path) -> Choice:
+    """What is known of the rows of a unit before they are read.
+
+    Raises:
+        OutputError: what curation found cannot be read.
+    """
+    settings = plan.settings
+    amounts = load_amounts(folder) if settings.has_shares else Amounts.named(settings)
+    name = plan.inputs[unit.file].name
+    rates = amounts.rates(settings, name)
+    return Choice(
+        verdicts=load_verdicts(folder, unit) if settings.looks_at_all else None,
+        rates=rates if any(rate != 1 for rate in rates.values()) else None,
+        repeat=amounts.repeat,
+        all_safe=is_safety_set(settings, name),
+    )
 
 
 def _smaller(batches: Iterator[tuple[Staged, int]], rows: int) -> Iterator[tuple[Staged, int]]:
@@ -293,26 +315,39 @@ def _count(
     lengths = batch.column("input_ids").value_lengths().to_numpy(zero_copy_only=False)
     previews = batch.column("previews")
     inserted = previews.flatten()
-    values, rows = np.unique(lengths, return_counts=True)
+    learned = batch.column("labels").flatten().to_numpy() != columns.IGNORED
+    rows = _rows(batch)
+    again = _rows(batch)[:0]
+    if "copy" in batch.schema.names:
+        again = rows[batch.column("copy").to_numpy() > 0]
+    safe = np.zeros(batch.num_rows, bool)
+    if "safety" in batch.schema.names:
+        safe = batch.column("safety").to_numpy(zero_copy_only=False)
+    values, counts = np.unique(lengths, return_counts=True)
     return Counts(
         read=len(read),
         written=batch.num_rows,
+        repeated=len(again),
         filtered=Counter(r.reason for r in rejects if r.outcome == "filtered"),
         quarantined=Counter(r.reason for r in rejects if r.outcome == "quarantined"),
         tokens=int(lengths.sum()),
-        supervised_tokens=int(
-            np.count_nonzero(batch.column("labels").flatten().to_numpy() != columns.IGNORED)
-        ),
+        supervised_tokens=int(np.count_nonzero(learned)),
         previewed_rows=int(np.count_nonzero(previews.value_lengths().to_numpy(zero_copy_only=False))),
         previews=len(inserted),
         previewed_tokens=int(np.sum(inserted.field("tokens").to_numpy(zero_copy_only=False))),
         whole_answers=int(np.count_nonzero(inserted.field("whole").to_numpy(zero_copy_only=False))),
         audited=notes.pop("audited", 0),
         notes=notes,
-        lengths=Counter(dict(zip(values.tolist(), rows.tolist(), strict=True))),
+        safety_read=notes.pop("safety", 0),
+        safety_written=int(np.count_nonzero(safe)),
+        safety_supervised_tokens=int(np.count_nonzero(learned & np.repeat(safe, lengths)))
+        if safe.any()
+        else 0,
+        lengths=Counter(dict(zip(values.tolist(), counts.tolist(), strict=True))),
         rows_hash=RowsHash(
             read=hash_rows(read, file),
-            written=hash_rows(_rows(batch), file),
+            written=hash_rows(rows, file),
             rejected=hash_rows(_rejected(rejects), file),
+            repeated=hash_rows(again, file),
         ),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from lookahead_data.config import Settings
+from lookahead_data.curation.mixing import check_sources
 from lookahead_data.curation.where import Condition
 from lookahead_data.errors import InputError
 from lookahead_data.model.load import Model, load_model
@@ -52,6 +53,7 @@ def plan_corpus(files: Sequence[InputFile], settings: Settings, shapes: Sequence
     """
     for condition in settings.where:
         Condition(condition)  # refuse what is none before the work, not during it
+    check_sources(settings, [file.name for file in files])
     digested = tuple(replace(file, sha256=_digest(file)) for file in files)
     return Plan(
         settings=settings,

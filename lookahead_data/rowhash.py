@@ -43,23 +43,26 @@ def mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class RowsHash:
-    """`hash_rows` of the rows that were read, written and rejected."""
+    """`hash_rows` of the rows that were read, written (each copy counts) and rejected, and of the copies beyond the
+    first that were written."""
 
     read: int = 0
     written: int = 0
     rejected: int = 0
+    repeated: int = 0
 
     def __add__(self, other: RowsHash) -> RowsHash:
         return RowsHash(
             (self.read + other.read) & _MASK,
             (self.written + other.written) & _MASK,
             (self.rejected + other.rejected) & _MASK,
+            (self.repeated + other.repeated) & _MASK,
         )
 
     @property
     def balanced(self) -> bool:
-        """Whether the rows read are those that were written or rejected, each once."""
-        return self.read == (self.written + self.rejected) & _MASK
+        """Whether the rows read are those that were written or rejected, each once, but for the copies."""
+        return (self.read + self.repeated) & _MASK == (self.written + self.rejected) & _MASK
 
     def to_dict(self) -> dict[str, str]:
         """As hexadecimal digits, since not every JSON reader holds whole numbers of 64 bits."""

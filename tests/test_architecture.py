@@ -30,7 +30,7 @@ FLOORS: dict[str, int] = {
 
 SAME_FLOOR: set[tuple[str, str]] = {
     ("batches", "columns"), ("talk", "arrays"), ("talk", "columns"), ("batches", "errors"), ("plan", "config"), ("model", "config"), ("jobfile", "config"),
-    ("demo", "sink"), ("stages", "curation"), ("pipeline", "outlet"), ("ordering", "outlet"),
+    ("demo", "sink"), ("stages", "curation"), ("sink", "curation"), ("pipeline", "outlet"), ("ordering", "outlet"),
 }  # fmt: skip
 """Arrows along a floor: each only this way round."""
 

@@ -14,7 +14,16 @@ from helpers import PAIRS, conversation, read_jsonl, read_rows, write_jsonl
 
 import lookahead_data as la
 from lookahead_data.cli import main
-from lookahead_data.cli.options import ARRANGEMENT, CURATION, MODEL, PREVIEW, RESULT, SOURCE, TOKENIZER
+from lookahead_data.cli.options import (
+    ARRANGEMENT,
+    CURATION,
+    MODEL,
+    PREVIEW,
+    RESULT,
+    SAFETY,
+    SOURCE,
+    TOKENIZER,
+)
 from lookahead_data.config import SETTING_NAMES
 
 
@@ -164,7 +173,7 @@ def test_demo(tmp_path: Path) -> None:
 
 def test_every_setting_has_an_option() -> None:
     named: set[str] = set()
-    for option in (*SOURCE, *CURATION, *ARRANGEMENT, *TOKENIZER, *PREVIEW, *MODEL, *RESULT):
+    for option in (*SOURCE, *SAFETY, *CURATION, *ARRANGEMENT, *TOKENIZER, *PREVIEW, *MODEL, *RESULT):
         named |= {parameter.name for parameter in option(lambda: None).__click_params__}
     assert named == set(SETTING_NAMES)
 

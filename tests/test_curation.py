@@ -164,7 +164,7 @@ def test_sampling_keeps_safety_and_its_share_of_the_rest(tmp_path: Path) -> None
     gone = filtered(tmp_path / "out")
     assert all(row % 10 for row in gone)
     assert abs(len(gone) - 900) < 5 * (1800 * 0.25) ** 0.5  # five standard deviations
-    assert manifest.totals["notes"]["safety"] == 200
+    assert manifest.totals["safety_read"] == 200
     # The choice on a row is its own: others may come, and batches, files and workers change nothing.
     grown = write_jsonl(tmp_path / "grown.jsonl", [*ROWS, *rows])
     convert(grown, tmp_path / "grown", keep={"other": 0.5})
@@ -202,11 +202,11 @@ def test_refusals_can_go_without_a_preview(shape: str, tmp_path: Path) -> None:
         for ask, say in pairs
     ]
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
-    manifest = convert(source, tmp_path / "out", preview_refusals=False)
+    manifest = convert(source, tmp_path / "out", preview_safety=False)
     assert manifest.totals["previews"] == 20
-    assert manifest.totals["notes"] == {"refusal_without_preview": 20}
-    report = la.preview(source, tmp_path / "out.jsonl", tokenizer="builtin", preview_refusals=False).report
-    assert (report.previews, report.notes) == (20, Counter(refusal_without_preview=20))
+    assert manifest.totals["notes"] == {"safety_without_preview": 20}
+    report = la.preview(source, tmp_path / "out.jsonl", tokenizer="builtin", preview_safety=False).report
+    assert (report.previews, report.notes) == (20, Counter(safety_without_preview=20))
     assert [row == old for row, old in zip(read_jsonl(tmp_path / "out.jsonl"), rows, strict=True)] == [
         True,
         False,

@@ -26,8 +26,8 @@ from lookahead_data import api
 from lookahead_data.batches import Staged
 from lookahead_data.plan import InputFile
 from lookahead_data.sink import folder as folder_module
-from lookahead_data.sink import manifest as manifest_module
 from lookahead_data.sink import publish, shards
+from lookahead_data.sink import receipts as receipts_module
 from lookahead_data.sink.counts import Counts
 from lookahead_data.stages.label import Label
 
@@ -247,7 +247,7 @@ MUTATIONS: dict[str, tuple[Mutation, Check]] = {
     "files are written in place": (write_in_place, half_way),
     "nothing is swept": (sweep_nothing, half_way),
     "digests are made up": (set_name(shards, "sha256_of", lambda path: "0" * 64), damaged),
-    "digests are not compared": (set_name(manifest_module, "sha256_of", lambda path: _Same()), damaged),
+    "digests are not compared": (set_name(receipts_module, "sha256_of", lambda path: _Same()), damaged),
     "counts are not checked": (set_name(Counts, "check", lambda self, where: None), leaking),
     "the folder is not locked": (set_name(fcntl, "flock", lambda file, how: None), rivalled),
     "changed inputs are not noticed": (set_name(InputFile, "check_unchanged", lambda self: None), meddled),

@@ -132,7 +132,7 @@ class Crew:
                 else:
                     report(*answer)
         if given_up:
-            raise _missing(given_up, job)
+            raise _missing(given_up, len(tasks), job)
 
 
 class Job(NamedTuple):
@@ -211,12 +211,14 @@ def _most_units(files: Sequence[InputFile], settings: Settings) -> int:
     return sum(1 if file.compression else file.size // settings.unit_size + 1 for file in files)
 
 
-def _missing(tasks: Sequence[_Task], job: Job) -> OutputError:
+def _missing(tasks: Sequence[_Task], of: int, job: Job) -> OutputError:
+    kind = "units" if isinstance(tasks[0].what, Unit) else "ranges"
     names = [f"{_named(task.what, job.plan)}: {task.deaths[-1]}" for task in tasks]
     return OutputError(
-        f"workers died {TRIES} times over each of these {len(tasks)}, which are missing: " + "; ".join(names),
+        f"workers died {TRIES} times over {len(tasks)} of {of} {kind}, which are missing: "
+        + "; ".join(names),
         where=str(job.folder),
-        remedy="SIGKILL mostly means out of memory: try fewer --workers. All others are finished, "
+        remedy=f"SIGKILL mostly means out of memory: try fewer --workers. All other {kind} are finished, "
         "and the same command goes on with these.",
     )
 

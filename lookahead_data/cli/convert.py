@@ -13,7 +13,7 @@ from lookahead_data.cli import options as o
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--output", metavar="DIR", help="The folder to write.")
-@o.options(o.TOKENIZER, o.PREVIEW, o.SOURCE, o.CURATION, o.ARRANGEMENT, o.MODEL, o.RESULT)
+@o.options(o.TOKENIZER, o.PREVIEW, o.SOURCE, o.SAFETY, o.CURATION, o.ARRANGEMENT, o.MODEL, o.RESULT)
 @click.option("--workers", type=click.IntRange(1), help="Processes that convert.  [default: one a core]")
 @click.option("--strict", is_flag=True, help="Stop at the first row at fault; none goes to quarantine.")
 @click.option(

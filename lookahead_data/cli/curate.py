@@ -13,7 +13,7 @@ from lookahead_data.cli import options as o
 @click.command()
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--output", metavar="DIR", help="The folder to write.")
-@o.options(o.CURATION, o.SOURCE)
+@o.options(o.SAFETY, o.CURATION, o.TOKENIZER, o.SOURCE)
 @o.config_option
 @o.overwrite_option
 @o.quiet_option

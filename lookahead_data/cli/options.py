@@ -62,6 +62,29 @@ TOKENIZER: tuple[Decorator[Any], ...] = (
         metavar="T",
     ),
 )
+SAFETY: tuple[Decorator[Any], ...] = (
+    click.option(
+        "--refusal",
+        "refusals",
+        multiple=True,
+        metavar="TEXT",
+        help="A further opening of refusals; rows that end in one are of the class safety. May be given several times.",
+    ),
+    _option(
+        "safety_field", "The field that tells the class safety instead: true, or 'safety'.", metavar="NAME"
+    ),
+    _option(
+        "safety_function",
+        "The Python function that tells it instead, given the messages.",
+        metavar="MODULE:NAME",
+    ),
+    _option(
+        "safety_set",
+        "An input all rows of which are of the class safety. May be given several times.",
+        multiple=True,
+        metavar="INPUT",
+    ),
+)
 CURATION: tuple[Decorator[Any], ...] = (
     _option(
         "where",
@@ -74,15 +97,22 @@ CURATION: tuple[Decorator[Any], ...] = (
         "keep",
         multiple=True,
         metavar="CLASS=RATE",
-        help="Sample: safety=1.0 or other=0.5. Safety rows are those whose answer begins as refusals do.",
+        help="Sample rows by class, safety or other: other=0.5.",
     ),
     click.option(
-        "--refusal",
-        "refusals",
+        "--mix",
+        "mix",
         multiple=True,
-        metavar="TEXT",
-        help="A further opening of refusals. May be given several times.",
+        metavar="INPUT=N|P%",
+        help="Write the rows of an input so often (2.5, 0.3), or as often as makes them a share of all (30%).",
     ),
+    _option(
+        "safety_share",
+        "The share of the rows that the class safety makes up at least.",
+        type=click.FloatRange(0, 1),
+        metavar="SHARE",
+    ),
+    _choice("safety_by", "How that is reached: by sampling the others, or by repeating these."),
     click.option(
         "--exempt-safety/--no-exempt-safety",
         "exempt_safety",
@@ -158,10 +188,10 @@ PREVIEW: tuple[Decorator[Any], ...] = (
     ),
     _choice("preview_turns", "Which answers of a conversation are previewed."),
     click.option(
-        "--preview-refusals/--no-preview-refusals",
-        "preview_refusals",
+        "--preview-safety/--no-preview-safety",
+        "preview_safety",
         default=None,
-        help="Whether refusals are previewed too.  [default: they are]",
+        help="Whether rows of the class safety are previewed too.  [default: they are not, unless --cut reference]",
     ),
 )
 MODEL: tuple[Decorator[Any], ...] = (
@@ -243,7 +273,7 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     if "template_args" in chosen:
         chosen["template_args"] = dict(_template_arg(text) for text in chosen["template_args"])
-    for name, form in (("keep", "CLASS=RATE"), ("split", "NAME=SHARE")):
+    for name, form in (("keep", "CLASS=RATE"), ("split", "NAME=SHARE"), ("mix", "INPUT=N or INPUT=P%")):
         if name in chosen:
             chosen[name] = dict(_number(text, f"--{name}", form) for text in chosen[name])
     return Settings.from_dict({**job.settings, **chosen}), job
@@ -259,10 +289,10 @@ def _template_arg(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _number(text: str, option: str, form: str) -> tuple[str, float]:
+def _number(text: str, option: str, form: str) -> tuple[str, float | str]:
     name, _, number = text.rpartition("=")
     try:
-        return name, float(number)
+        return name, number if number.endswith("%") else float(number)
     except ValueError:
         raise SettingsError(f"{text!r} is no {form}", where=option) from None
 

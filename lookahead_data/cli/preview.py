@@ -19,7 +19,7 @@ from lookahead_data.cli import options as o
     type=click.Choice(("jsonl", "json", "parquet")),
     help="What to write; by the file's ending if not given.",
 )
-@o.options(o.TOKENIZER, o.PREVIEW, o.SOURCE)
+@o.options(o.TOKENIZER, o.PREVIEW, o.SAFETY, o.SOURCE)
 @o.config_option
 @o.overwrite_option
 @o.quiet_option

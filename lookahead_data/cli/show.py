@@ -133,6 +133,17 @@ def show_manifest(manifest: Manifest) -> None:
             f"  lengths    median {lengths['p50']:,} tokens, 99 % at most {lengths['p99']:,}, "
             f"longest {lengths['p100']:,}"
         )
+    for name, source in (manifest.document["sources"] or {}).items():
+        click.echo(
+            f"  source     {name}: {source['written']:,} rows of {source['read']:,}, "
+            f"{source['supervised_tokens']:,} supervised tokens"
+        )
+    if (classes := manifest.document["classes"]) and totals["safety_read"]:
+        before, after = (classes["safety"][f"rows_{when}"] for when in ("read", "written"))
+        click.echo(
+            f"  safety     {after['count']:,} rows, {100 * after['share']:.2f} % of those written "
+            f"(of those read {100 * before['share']:.2f} %)"
+        )
     if settings.split:
         parts = (f"{name} {split['rows']:,} rows" for name, split in manifest.document["splits"].items())
         click.echo(f"  splits     {', '.join(parts)}")

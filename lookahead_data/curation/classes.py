@@ -7,15 +7,21 @@ The openings are those by which refusals are commonly counted, after the list of
 from __future__ import annotations
 
 import functools
+import importlib
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.curation.fields import field_texts
+from lookahead_data.config import Settings
+from lookahead_data.curation.fields import last_answers
+from lookahead_data.errors import SettingsError
 from lookahead_data.talk import Talk
 
 SAFETY, OTHER = "safety", "other"
@@ -74,9 +80,87 @@ def is_refusal(text: str, more: Sequence[str] = ()) -> bool:
     return re.match(_pattern(tuple(more)), text) is not None
 
 
-def are_safety(talk: Talk, more: Sequence[str] = ()) -> Flags:
-    """Which conversations end in a refusal, shape (rows,)."""
-    return refuses(field_texts(talk, "completion"), more)
+class Classes:
+    """Tells the rows of the class safety, as the settings say.
+
+    By default these are the conversations whose last answer refuses. A field of the rows, or a function, tells it
+    instead; and of some inputs all rows are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """
+        Raises:
+            SettingsError: there is no such function.
+        """
+        self._refusals = settings.refusals
+        self._field = settings.safety_field
+        self._function = settings.safety_function and load_function(settings.safety_function)
+        self._name = settings.safety_function
+
+    def __call__(self, batch: pa.RecordBatch, talk: Talk, *, all_safe: bool = False) -> Flags:
+        """Which conversations are of the class safety, shape (rows,).
+
+        Args:
+            batch: with `messages`, and `flagged` where a field tells it.
+            talk: the messages.
+            all_safe: they are of an input of which all rows are.
+
+        Raises:
+            SettingsError: the function failed.
+        """
+        if all_safe or not batch.num_rows:
+            return np.ones(batch.num_rows, bool)
+        if self._field is not None:
+            flagged: Flags = batch.column("flagged").to_numpy(zero_copy_only=False)
+            return flagged
+        if self._function:
+            return np.array([self._told(messages) for messages in batch.column("messages").to_pylist()], bool)
+        return refuses(talk.contents.take(pa.array(last_answers(talk))), self._refusals)
+
+    def is_safety(self, messages: list[dict[str, Any]], *, flagged: bool, all_safe: bool = False) -> bool:
+        """Whether one conversation is, the slow way.
+
+        Args:
+            flagged: what the row's field says, if there is one.
+        """
+        if all_safe or self._field is not None:
+            return all_safe or flagged
+        if self._function:
+            return self._told(messages)
+        answers = [message["content"] for message in messages if message["role"] == "assistant"]
+        return bool(answers) and is_refusal(answers[-1], self._refusals)
+
+    def _told(self, messages: list[dict[str, Any]]) -> bool:
+        try:
+            return bool(self._function(messages))  # type: ignore[operator, misc]
+        except Exception as error:  # it is the user's own code
+            raise SettingsError(
+                f"{self._name} failed: {type(error).__name__}: {error}",
+                where="--safety-function",
+                remedy="It is given a list of dicts with role and content, and gives true or false.",
+            ) from error
+
+
+def load_function(name: str) -> Callable[[list[dict[str, Any]]], bool]:
+    """A function by its name, as `module:name`. Modules are looked for where the job is run, too.
+
+    Raises:
+        SettingsError: there is no such function, or its module cannot be loaded.
+    """
+    module, _, attribute = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    try:
+        found = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except Exception as error:  # its module is the user's own code
+        raise SettingsError(
+            f"{name!r} cannot be loaded: {type(error).__name__}: {error}",
+            where="--safety-function",
+            remedy="Write it as MODULE:NAME, and run the job where Python finds the module.",
+        ) from None
+    if not callable(found):
+        raise SettingsError(f"{name!r} is not a function", where="--safety-function")
+    return cast(Callable[[list[dict[str, Any]]], bool], found)
 
 
 @functools.cache

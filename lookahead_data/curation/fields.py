@@ -41,14 +41,14 @@ def _messages_of(talk: Talk, field: str) -> tuple[Ints, pa.Array]:
     """Where each conversation's messages of a field begin, shape (rows + 1,), and their places in `talk`."""
     starts, ends = talk.starts[:-1], talk.starts[1:]
     if field != "conversation":
-        answers = _last_answers(talk)
+        answers = last_answers(talk)
         starts, ends = (starts, answers) if field == "prompt" else (answers, np.minimum(answers + 1, ends))
     sizes = ends - starts
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     return bounds, pa.array(np.arange(bounds[-1]) - np.repeat(bounds[:-1] - starts, sizes))
 
 
-def _last_answers(talk: Talk) -> Ints:
+def last_answers(talk: Talk) -> Ints:
     """The place of each conversation's last answer, or where the conversation ends if it has none."""
     found = talk.starts[1:].copy()
     answers = np.flatnonzero(talk.are("assistant"))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+
+from lookahead_data.arrays import Ints
 from lookahead_data.config import Settings
 from lookahead_data.errors import SettingsError, TemplateError
 from lookahead_data.model.engines import Engine, Engines
@@ -36,6 +41,10 @@ class Model:
     @property
     def tokenizer(self) -> LoadedTokenizer:
         return self.engines.tokenizer
+
+    def count_tokens(self, texts: pa.LargeStringArray) -> Ints:
+        """The tokens of each text by itself, shape (texts,)."""
+        return np.diff(self.engine.encode(texts)[1])
 
     @property
     def engine(self) -> Engine:
@@ -161,3 +170,14 @@ def _pad_id(tokenizer: LoadedTokenizer) -> int:
             remedy="Use --tail keep, or name a pad_token in its tokenizer_config.json.",
         )
     return found
+
+
+def token_counter(settings: Settings) -> Callable[[pa.LargeStringArray], Ints]:
+    """What counts the tokens of texts, without a chat template.
+
+    Raises:
+        SettingsError: no tokenizer is named.
+        TokenizerError: it cannot be used.
+    """
+    engine = Engines(require_tokenizer(settings)).get(settings.engine)
+    return lambda texts: np.diff(engine.encode(texts)[1])

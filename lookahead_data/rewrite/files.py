@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from lookahead_data.config import Settings
 from lookahead_data.cores import cores
+from lookahead_data.curation.mixing import is_safety_set
 from lookahead_data.errors import SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.engines import Engines
@@ -79,14 +80,16 @@ class FileRewriter:
     def lines(self) -> Iterator[bytes]:
         """The rows of all files as JSON Lines; where a file holds lines, their bytes but for the previews."""
         for file, shape in self._files:
-            if lines.handles(file, shape):
+            if lines.handles(file, shape, self._settings):
                 yield from self._lines(file, shape)
             else:
                 yield from map(json_lines, self._rows(file, shape))
         self._listener.finished()
 
     def _rows(self, file: InputFile, shape: Shape) -> Iterator[list[Row]]:
-        rewriter = Rewriter(self._settings, shape, self._heads)
+        rewriter = Rewriter(
+            self._settings, shape, self._heads, all_safe=is_safety_set(self._settings, file.name)
+        )
         records = readers.read_all(file, max_line_size=self._settings.max_line_size)
         while batch := list(itertools.islice(records, BATCH)):
             part = PreviewReport()

@@ -17,6 +17,7 @@ import pyarrow as pa
 from lookahead_data.arrays import Ints, whole_array
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import refuses
+from lookahead_data.curation.mixing import is_safety_set
 from lookahead_data.model.heads import HeadFinder, Heads
 from lookahead_data.plan import InputFile
 from lookahead_data.rewrite.report import PreviewReport
@@ -32,8 +33,10 @@ ESCAPES = {chr(code): json.dumps(chr(code))[1:-1] for code in (*range(32), ord('
 """What must be escaped inside a JSON text, and how it is written."""
 
 
-def handles(file: InputFile, shape: Shape) -> bool:
+def handles(file: InputFile, shape: Shape, settings: Settings) -> bool:
     """Whether lines of this file can be rewritten by the block."""
+    if not settings.previews_safety and (not settings.tells_refusals or is_safety_set(settings, file.name)):
+        return False
     return file.format == "jsonl" and shape.kind in ("prompt-completion", "alpaca")
 
 
@@ -57,7 +60,7 @@ class LineRewriter:
             )
             answers = fields[str(self._shape.output_field)]
             right = says_something(answers) & fields[self._shape.input_field].is_not_null().to_numpy()
-            if not self._settings.preview_refusals:
+            if not self._settings.previews_safety:
                 right &= ~refuses(answers.fill_null("").to_arrow(), self._settings.refusals)
             plain[np.flatnonzero(plain)[~right]] = False
             fields = fields.filter(pl.Series(right))

@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from lookahead_data.batches import Reject
 from lookahead_data.config import Settings
-from lookahead_data.curation.classes import is_refusal
+from lookahead_data.curation.classes import Classes, is_refusal
 from lookahead_data.errors import RowError
 from lookahead_data.model.heads import Head, HeadFinder
 from lookahead_data.plan import InputFile
 from lookahead_data.rewrite.report import PreviewReport
-from lookahead_data.source.conversations import Conversation, Shape, to_messages
+from lookahead_data.source.conversations import Conversation, Shape, is_flagged, to_messages
 from lookahead_data.source.records import Record, excerpt_of
 from lookahead_data.stages.preview import insert, preview_turns
 
@@ -27,8 +27,16 @@ Row = dict[str, Any]
 class Rewriter:
     """Puts previews into rows, all other fields as they were and in order."""
 
-    def __init__(self, settings: Settings, shape: Shape, heads: HeadFinder) -> None:
+    def __init__(
+        self, settings: Settings, shape: Shape, heads: HeadFinder, *, all_safe: bool = False
+    ) -> None:
+        """
+        Args:
+            all_safe: all rows are of the class safety.
+        """
         self._settings = settings
+        self._classes = Classes(settings)
+        self._all_safe = all_safe
         self._shape = shape
         self._heads = heads
 
@@ -51,7 +59,7 @@ class Rewriter:
             except RowError as error:
                 self._reject(record, error, file, report)
             else:
-                good.append((record, messages, self._turns(messages, report)))
+                good.append((record, messages, self._turns(record.value, messages, report)))
         answers = [messages[turn]["content"] for _, messages, turns in good for turn in turns]
         heads = iter(self._heads.find(pa.array(answers, pa.large_string()), report.notes).to_list())
         rows = []
@@ -64,14 +72,21 @@ class Rewriter:
         report.written += len(rows)
         return rows
 
-    def _turns(self, messages: Conversation, report: PreviewReport) -> list[int]:
+    def _turns(self, row: Row, messages: Conversation, report: PreviewReport) -> list[int]:
         """The answers that get a preview."""
-        turns = preview_turns(messages, self._settings.preview_turns)
-        if self._settings.preview_refusals:
+        settings = self._settings
+        turns = preview_turns(messages, settings.preview_turns)
+        if settings.previews_safety:
             return turns
-        kept = [turn for turn in turns if not is_refusal(messages[turn]["content"], self._settings.refusals)]
+        flagged = is_flagged(row, self._shape)
+        if self._classes.is_safety(messages, flagged=flagged, all_safe=self._all_safe):
+            kept = []
+        elif settings.tells_refusals:
+            kept = [turn for turn in turns if not is_refusal(messages[turn]["content"], settings.refusals)]
+        else:
+            kept = turns
         if len(kept) < len(turns):
-            report.notes["refusal_without_preview"] += len(turns) - len(kept)
+            report.notes["safety_without_preview"] += len(turns) - len(kept)
         return kept
 
     def _rewrite_row(

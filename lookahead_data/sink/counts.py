@@ -19,17 +19,20 @@ QUANTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 class Counts:
     """Rows and tokens, of a unit or of the whole job.
 
-    `read == written + sum(filtered.values()) + sum(quarantined.values())` always holds, and so it does
-    for the hashes of these rows.
+    `read + repeated == written + sum(filtered.values()) + sum(quarantined.values())` always holds, and so it
+    does for the hashes of these rows.
 
     Attributes:
-        read, written: rows.
+        read, written: rows; each copy of a row is a row written.
+        repeated: rows written that are not the first copy.
         filtered, quarantined: rows that were not written, by reason.
         tokens, supervised_tokens: in the rows written, padding not counted.
         previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
             their previews; the answer tokens that these show; those that show the whole answer.
         audited: rows encoded by `tokenizers` too, to hold a faster engine to it.
         notes: rows that are worth knowing of, by kind (see `NOTES`).
+        safety_read, safety_written, safety_supervised_tokens: of these, those of the class `safety`, where it is
+            told.
         lengths: how many of the rows written have how many tokens.
         packed_rows, capacity: rows into which the documents were packed, and the tokens that these may hold.
         pad_tokens: with which packed rows were filled up.
@@ -40,6 +43,7 @@ class Counts:
 
     read: int = 0
     written: int = 0
+    repeated: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
@@ -50,6 +54,9 @@ class Counts:
     whole_answers: int = 0
     audited: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    safety_read: int = 0
+    safety_written: int = 0
+    safety_supervised_tokens: int = 0
     lengths: Counter[int] = field(default_factory=Counter)
     packed_rows: int = 0
     capacity: int = 0
@@ -119,9 +126,11 @@ class Counts:
     def check(self, where: str) -> None:
         """Raise `OutputError` if a row is not accounted for."""
         accounted = self.written + self.filtered.total() + self.quarantined.total()
-        if self.read != accounted:
+        if self.read + self.repeated != accounted:
             raise OutputError(
-                f"read {self.read} rows and accounted for {accounted}", where=where, remedy=_FAULT
+                f"read {self.read} rows, repeated {self.repeated} and accounted for {accounted}",
+                where=where,
+                remedy=_FAULT,
             )
         if not self.rows_hash.balanced:
             raise OutputError(
@@ -203,8 +212,8 @@ NOTES: dict[str, str] = {
     "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
     "(name one with --end-token)",
     "reasoning_left_out": "the template leaves out the reasoning of a message",
-    "safety": "rows read whose answer begins as refusals do",
-    "refusal_without_preview": "a refusal that no prompt previews, since its first tokens are the ones to keep",
+    "safety_without_preview": "no preview, since a refusal's first tokens are the ones to keep "
+    "(--preview-safety previews them too)",
     "truncated": "cut to the maximum length",
     "split": "cut into documents of at most the maximum length, each packed by itself",
     "row_not_learned": "packed rows of nothing but pieces of one token, of which no token counts in the loss",

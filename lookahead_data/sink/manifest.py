@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lookahead_data.config import TRAIN, Settings
+from lookahead_data.config import Settings
+from lookahead_data.curation.mixing import source_of
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.counts import Counts
@@ -53,7 +54,8 @@ def account(
     writers = ranges or receipts
     if ranges:
         totals.take_ranges([receipt.counts for receipt in ranges])
-    splits = [TRAIN, *plan["settings"]["split"]]
+    settings = Settings.from_dict(plan["settings"])
+    splits = settings.splits
     shards = sorted(
         (shard for receipt in writers for shard in receipt.shards),
         key=lambda shard: splits.index(shard.split),
@@ -68,6 +70,8 @@ def account(
         "evaluation": plan["evaluation"],
         "curation": dict(curation) if curation is not None else None,
         "totals": totals.summary(),
+        "classes": _classes(totals) if settings.tells_safety else None,
+        "sources": _sources(plan, settings, receipts) if settings.mix else None,
         "splits": {
             name: {
                 "rows": sum(shard.rows for shard in shards if shard.split == name),
@@ -81,6 +85,38 @@ def account(
         "versions": plan["versions"],
         "timing": dict(timing),
     }
+
+
+def _classes(totals: Counts) -> dict[str, Any]:
+    """What part of the corpus rows of the class safety are, before and after."""
+    parts = {
+        "rows_read": (totals.safety_read, totals.read),
+        "rows_written": (totals.safety_written, totals.written),
+        "supervised_tokens": (totals.safety_supervised_tokens, totals.supervised_tokens),
+    }
+    return {
+        "safety": {
+            name: {"count": part, "share": round(part / whole, 6) if whole else 0.0}
+            for name, (part, whole) in parts.items()
+        }
+    }
+
+
+def _sources(plan: Mapping[str, Any], settings: Settings, receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """What each source of `mix`, and the inputs of none, gave; tokens are counted before rows are put in order and
+    packed."""
+    names = [*settings.mix, "other inputs"]
+    places = [source_of(entry["path"], list(settings.mix)) for entry in plan["inputs"]]
+    found = {name: dict.fromkeys(("files", *_OF_SOURCES), 0) for name in names}
+    for place in places:
+        found[names[place]]["files"] += 1
+    for unit, receipt in zip(plan["units"], receipts, strict=True):
+        for name in _OF_SOURCES:
+            found[names[places[unit["file"]]]][name] += getattr(receipt.counts, name)
+    return {name: counts for name, counts in found.items() if counts["files"]}
+
+
+_OF_SOURCES = ("read", "written", "repeated", "tokens", "supervised_tokens")
 
 
 class Manifest:

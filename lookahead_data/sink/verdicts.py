@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lookahead_data.curation.mixing import Amounts
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan, Unit
 from lookahead_data.sink.publish import publishing, sha256_of, write_json, writing
@@ -71,6 +72,19 @@ def load_curation(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
         return None  # not there, or not whole: the corpus is looked at again
 
 
+def load_amounts(folder: Path) -> Amounts:
+    """What counting the rows said of how often they are written.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    try:
+        document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        return Amounts(**document["summary"]["mixing"]["amounts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable("what was counted", folder / _DONE, error) from None
+
+
 def load_verdicts(folder: Path, unit: Unit) -> pa.Table:
     """The verdicts on the rows of a unit: `SCHEMA`, by row.
 
@@ -81,11 +95,13 @@ def load_verdicts(folder: Path, unit: Unit) -> pa.Table:
     try:
         return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
-        raise OutputError(
-            f"the verdicts on its rows cannot be read: {error}",
-            where=str(path),
-            remedy="Start the job again with --overwrite.",
-        ) from None
+        raise _unreadable("the verdicts on its rows", path, error) from None
+
+
+def _unreadable(what: str, path: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"{what} cannot be read: {error}", where=str(path), remedy="Start the job again with --overwrite."
+    )
 
 
 def refuse_folder(folder: Path, *, overwrite: bool) -> None:

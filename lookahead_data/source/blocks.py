@@ -70,6 +70,8 @@ def conversations(blocks: Iterator[Block], shape: Shape, max_line_size: int) -> 
 
 def handles(shape: Shape) -> bool:
     """Whether rows of this shape can be read by the block."""
+    if shape.flag_field:
+        return False
     return shape.kind in ("prompt-completion", "alpaca", "text") or not shape.system_field
 
 

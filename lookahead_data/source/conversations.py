@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from lookahead_data.batches import Reject, Staged
-from lookahead_data.columns import schema
+from lookahead_data.columns import schema, with_column
 from lookahead_data.errors import RowError
 from lookahead_data.source.records import Record, excerpt_of
 
@@ -30,6 +30,9 @@ ROLES: dict[str, str] = {
     "function_response": "tool",
 }
 """Role names as corpora write them, and the names that chat templates know."""
+
+FLAGS = ("safety", "true", "yes", "1")
+"""What the field of `--safety-field` says of a row of the class safety, where it holds text; case does not count."""
 
 REASONING = ("reasoning_content", "reasoning", "thinking")
 UNSUPPORTED = ("tool_calls", "function_call", "images", "audio")
@@ -50,6 +53,7 @@ class Shape:
         output_field: the completion, or None.
         system_field: the system prompt, or None.
         extra_field: Alpaca's optional `input`, or None.
+        flag_field: what tells whether a row is of the class safety, or None.
     """
 
     kind: str
@@ -57,6 +61,7 @@ class Shape:
     output_field: str | None = None
     system_field: str | None = None
     extra_field: str | None = None
+    flag_field: str | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -66,7 +71,7 @@ class Shape:
     @property
     def all_fields(self) -> tuple[str, ...]:
         """The fields that are read."""
-        optional = (self.system_field, self.extra_field)
+        optional = (self.system_field, self.extra_field, self.flag_field)
         return (*self.fields, *(name for name in optional if name))
 
     def __str__(self) -> str:
@@ -191,6 +196,12 @@ def _check_encodable(text: str) -> None:
         raise RowError("lone_surrogate", f"character {error.start} is half of a UTF-16 pair") from None
 
 
+def is_flagged(record: Mapping[str, Any], shape: Shape) -> bool:
+    """Whether a record's field tells that it is of the class safety: true, 1, or a word for it."""
+    value = record.get(str(shape.flag_field))
+    return value.strip().lower() in FLAGS if isinstance(value, str) else value is True or value == 1
+
+
 def converse(records: Iterable[Record], shape: Shape) -> Iterator[tuple[Staged, int]]:
     """Batches of conversations, each with the bytes of input that it took."""
     pending = Pending()
@@ -207,6 +218,7 @@ class Pending:
 
     def __init__(self) -> None:
         self._kept: list[tuple[int, int | None, Conversation]] = []
+        self._flagged: list[bool] = []
         self._rejects: list[Reject] = []
         self._notes: Counter[str] = Counter()
         self.size = 0
@@ -228,6 +240,8 @@ class Pending:
         if any("\0" in text for message in messages for text in message.values()):
             self._notes["nul_in_text"] += 1
         self._kept.append((record.row, record.offset, messages))
+        if shape.flag_field:
+            self._flagged.append(is_flagged(record.value, shape))
 
     def staged(self) -> Staged:
         rows, offsets, messages = zip(*self._kept, strict=True) if self._kept else ((), (), ())
@@ -237,4 +251,7 @@ class Pending:
             pa.array(list(values), field.type)
             for values, field in zip((rows, offsets, messages), wanted, strict=True)
         ]
-        return Staged(pa.RecordBatch.from_arrays(arrays, schema=wanted), self._rejects, self._notes)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=wanted)
+        if self._flagged:
+            batch = with_column(batch, "flagged", self._flagged)
+        return Staged(batch, self._rejects, self._notes)

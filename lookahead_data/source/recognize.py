@@ -63,7 +63,11 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[list[Shap
     looks = [_look(file, settings) for file in files]
     warnings = [f"{look.file.name} holds no rows" for look in looks if not look.has_rows]
     shapes = _told(looks)
-    _check_system_field(looks, shapes, settings)
+    for option, name in (
+        ("--system-field", settings.system_field),
+        ("--safety-field", settings.safety_field),
+    ):
+        _check_optional(looks, shapes, option, name)
     _check_kinds(looks, shapes, settings)
     warnings += _doubts(looks, shapes)
     shapes = _with_options(looks, shapes)
@@ -75,7 +79,7 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[list[Shap
         if shapes and at not in shapes and look.has_rows:
             warnings.append(f"the first rows of {look.file.name} tell no shape; it is taken for {shape}")
         _check_types(look.file, shape)
-        found.append(shape)
+        found.append(replace(shape, flag_field=settings.safety_field))
     return found, warnings
 
 
@@ -247,11 +251,11 @@ def _neighbours_shape(at: int, look: _Look, shapes: Mapping[int, Shape]) -> Shap
     raise _missing(look, next(name for name in look.shape.fields if name not in look.names))
 
 
-def _missing(look: _Look, name: str) -> InputError:
+def _missing(look: _Look, name: str, option: str = "--input-field and --output-field") -> InputError:
     return InputError(
         f"row 1 has no field {name!r}; its fields are: {look.there}",
         where=look.file.name,
-        remedy="Name the fields with --input-field, --output-field and --system-field.",
+        remedy=f"Name the right one with {option}.",
     )
 
 
@@ -287,11 +291,12 @@ def _check_kinds(looks: Sequence[_Look], shapes: Mapping[int, Shape], settings: 
         raise SettingsError(CUTS_ANSWERS, where=talk, remedy=CUTS_ANSWERS_REMEDY)
 
 
-def _check_system_field(looks: Sequence[_Look], shapes: Mapping[int, Shape], settings: Settings) -> None:
-    """Refuse a named system prompt that no file has: not every one need have it, but then it is misspelt."""
-    name = settings.system_field
+def _check_optional(
+    looks: Sequence[_Look], shapes: Mapping[int, Shape], option: str, name: str | None
+) -> None:
+    """Refuse a named field that no file has: not every one need have it, but then it is misspelt."""
     if name and shapes and not any(name in looks[at].seen for at in shapes):
-        raise _missing(looks[min(shapes)], name)
+        raise _missing(looks[min(shapes)], name, option)
 
 
 def _check_types(file: InputFile, shape: Shape) -> None:

@@ -48,7 +48,7 @@ PLAIN_TURN = pa.struct([pa.field(name, pa.large_string()) for name in KEYS])
 def handles(file_schema: pa.Schema, shape: Shape) -> bool:
     """Whether rows of this shape can be read by the column from a file of this schema."""
     columns = {name: file_schema.field(name).type for name in file_schema.names if name in shape.all_fields}
-    if not set(shape.fields) <= set(columns):
+    if not set(shape.fields) <= set(columns) or shape.flag_field:
         return False
     if _has_turns(shape):
         turns = columns.pop(shape.input_field)

@@ -35,28 +35,35 @@ class Arrange:
         Args:
             file: the place of the rows' file among the inputs.
         """
-        self.needs = ("row", "input_ids")
+        self.needs = ("row", "input_ids")  # and `copy`, where rows are repeated
         self._by_length = settings.order == "length"
         self._seed = settings.seed if settings.shuffle is None else settings.shuffle
         self._file = file
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
-        keys = chance_keys(batch.column("row").to_numpy(), self._file, self._seed)
+        copies = batch.column("copy").to_numpy() if "copy" in batch.schema.names else None
+        keys = chance_keys(batch.column("row").to_numpy(), self._file, self._seed, copies)
         if self._by_length:
             lengths = batch.column("input_ids").value_lengths().to_numpy(zero_copy_only=False)
             keys = length_keys(lengths, keys)
         return Staged(with_column(batch, "key", pa.array(keys)))
 
 
-def chance_keys(rows: npt.NDArray[np.int64], file: int, seed: int) -> Keys:
-    """Keys of a shuffle, shape (rows,): a bijection of the rows' numbers, so that no two are equal.
+def chance_keys(
+    rows: npt.NDArray[np.int64], file: int, seed: int, copies: npt.NDArray[np.int32] | None = None
+) -> Keys:
+    """Keys of a shuffle, shape (rows,). But for copies they are a bijection of the rows' numbers, so that no two
+    are equal.
 
     Args:
         rows: places in the file.
         file: its place among the inputs.
+        copies: which copy of its row each is, from 0; None is no copies.
     """
-    seeds = mixed(np.array([seed & ((1 << 64) - 1)], np.uint64))
-    return mixed(mixed(numbers_of(rows, file)) ^ seeds)
+    salts = mixed(np.array([seed & ((1 << 64) - 1)], np.uint64))
+    if copies is not None:
+        salts = salts ^ np.where(copies > 0, mixed(copies.astype(np.uint64)), np.uint64(0))
+    return mixed(mixed(numbers_of(rows, file)) ^ salts)
 
 
 def length_keys(lengths: npt.NDArray[np.int32], chances: Keys) -> Keys:

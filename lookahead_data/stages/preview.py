@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,10 +35,11 @@ class Preview:
     """Inserts the previews into `messages`."""
 
     name = "preview"
-    needs = ("messages",)
     gives = ("messages", "previews")
 
     def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine) -> None:
+        told = settings.mode != "none" and not settings.previews_safety
+        self.needs = ("messages", *(["safety"] if told else []))
         self._settings = settings
         self._heads = HeadFinder(settings, tokenizer, engine)
 
@@ -48,11 +50,9 @@ class Preview:
             return sieve.staged(previews=nothing)
         talk = Talk(batch.column("messages"))
         turns = _chosen(talk, self._settings.preview_turns)
-        refusals = turns[:0]
-        if not self._settings.preview_refusals:
-            refusing = refuses(talk.contents.take(pa.array(turns)), self._settings.refusals)
-            turns, refusals = turns[~refusing], turns[refusing]
-            sieve.notes["refusal_without_preview"] += len(refusals)
+        safe = self._are_safety(batch, talk, turns)
+        kept, turns = turns[safe], turns[~safe]
+        sieve.notes["safety_without_preview"] += len(kept)
         heads = self._heads.find(talk.contents.take(pa.array(turns)), sieve.notes)
         rows = talk.rows[turns]
         if self._settings.short_answer != "keep":
@@ -60,7 +60,7 @@ class Preview:
             shown = np.flatnonzero(~heads.whole)
             turns, rows = turns[shown], rows[shown]
             heads = heads.take(shown)
-        self._take_notes(talk, np.concatenate([turns, refusals]), sieve)
+        self._take_notes(talk, np.concatenate([turns, kept]), sieve)
         connector = pa.scalar(self._settings.connector, pa.large_string())
         texts = pc.binary_join_element_wise(connector, heads.texts, pa.scalar("", pa.large_string()))
         contents = put(talk.contents, turns - 1, _joined(talk.contents.take(pa.array(turns - 1)), texts))
@@ -81,6 +81,19 @@ class Preview:
             messages=talk.with_contents(contents),
             previews=lists_of(np.concatenate([[0], np.cumsum(counts)]), previews),
         )
+
+    def _are_safety(self, batch: pa.RecordBatch, talk: Talk, turns: Ints) -> npt.NDArray[np.bool_]:
+        """Which answers are to keep their first tokens to themselves, shape (turns,): those of rows of the class
+        safety, and others that refuse."""
+        settings = self._settings
+        found = np.zeros(len(turns), bool)
+        if settings.previews_safety:
+            return found
+        if "safety" in batch.schema.names:
+            found = batch.column("safety").to_numpy(zero_copy_only=False)[talk.rows[turns]]
+        if settings.tells_refusals and settings.preview_turns != "last":
+            found = found | refuses(talk.contents.take(pa.array(turns)), settings.refusals)
+        return found
 
     def _sort_out_short(self, rows: Ints, heads: Heads, sieve: Sieve) -> None:
         for at in np.flatnonzero(heads.whole).tolist():

@@ -1,61 +1,145 @@
-"""Selection: the rows that conditions and the verdicts of curation leave in the corpus."""
+"""Selection: which rows stay in the corpus, how often each is written, and which split it is in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookahead_data.arrays import Ints
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
-from lookahead_data.curation.classes import CLASSES, Flags, are_safety
+from lookahead_data.curation.classes import CLASSES, OTHER, SAFETY, Classes, Flags
 from lookahead_data.curation.fields import field_lists
 from lookahead_data.curation.sampling import chances
-from lookahead_data.curation.where import Condition
+from lookahead_data.curation.where import Condition, CountTokens
 from lookahead_data.errors import RowError
 from lookahead_data.talk import Talk
 
 
-class Select:
-    """Takes out rows that do not meet a condition, those that sampling leaves out, and those with a verdict
-    against them. Conditions and sampling do not touch what keeps a model safe, unless it is told so."""
+@dataclass(frozen=True)
+class Choice:
+    """What is known of the rows of one unit before they are read.
 
-    name = "select"
-    needs = ("row", "messages")
+    Attributes:
+        verdicts: on rows that curation leaves out (see `sink.verdicts`), by row; None are none.
+        rates: how often rows are written, by class; None is once each.
+        repeat: rows of this job may be written more than once.
+        all_safe: all rows are of the class safety.
+    """
 
-    def __init__(self, settings: Settings, verdicts: pa.Table | None = None) -> None:
+    verdicts: pa.Table | None = None
+    rates: Mapping[str, float] | None = None
+    repeat: bool = False
+    all_safe: bool = False
+
+
+class Selection:
+    """What the settings say of rows by themselves: their class, the conditions they meet, how often they are
+    written. Conditions and sampling do not touch the class safety, unless they are told so."""
+
+    def __init__(self, settings: Settings, count_tokens: CountTokens | None = None) -> None:
         """
         Args:
-            verdicts: on rows of the unit (see `sink.verdicts`), by row; None are none.
+            count_tokens: of texts, for conditions on tokens.
+
+        Raises:
+            SettingsError: a condition is none, or a function is not there.
         """
-        self._conditions = [Condition(text) for text in settings.where]
         self._settings = settings
-        self.gives = ("split",) if settings.split else ()
-        self._verdicts = verdicts
+        self._conditions = [Condition(text, count_tokens) for text in settings.where]
+        self._classes = Classes(settings)
+
+    def are_safety(self, batch: pa.RecordBatch, talk: Talk, *, all_safe: bool = False) -> Flags:
+        """Which rows are of the class safety, shape (rows,); none where nothing depends on it."""
+        if not self._settings.tells_safety:
+            return np.zeros(batch.num_rows, bool)
+        return self._classes(batch, talk, all_safe=all_safe)
+
+    def conditions(self, talk: Talk, safe: Flags) -> Iterator[tuple[Flags, RowError]]:
+        """Which rows each condition leaves out, shape (rows,), and why."""
+        exempt = safe if self._settings.exempt_safety else np.zeros(len(safe), bool)
+        for condition in self._conditions:
+            yield ~(exempt | condition.holds(talk)), RowError("where", f"it does not meet {condition.text}")
+
+    def copies(self, talk: Talk, safe: Flags, rates: Mapping[str, float]) -> Ints:
+        """How often each row is written, shape (rows,)."""
+        rate = np.where(safe, rates[SAFETY], rates[OTHER])
+        found: Ints = np.floor(rate).astype(np.int64)
+        if np.any(found != rate):
+            found += chances(talk, "conversation", self._settings.seed) < rate - found
+        return found
+
+
+class Select:
+    """Takes out rows that do not meet a condition, those with a verdict against them, and those that sampling
+    leaves out."""
+
+    name = "select"
+
+    def __init__(self, settings: Settings, choice: Choice, count_tokens: CountTokens | None = None) -> None:
+        """
+        Args:
+            choice: on the unit that the rows are of.
+            count_tokens: of texts, for conditions on tokens.
+        """
+        flagged = settings.safety_field is not None and not choice.all_safe
+        self.needs = ("row", "messages", *(["flagged"] if flagged else []))
+        self.gives = (
+            *(["safety"] if settings.tells_safety else []),
+            *(["copies"] if choice.repeat else []),
+            *(["split"] if settings.split else []),
+        )
+        self._settings = settings
+        self._choice = choice
+        self._selection = Selection(settings, count_tokens)
+        verdicts = choice.verdicts
         self._judged = np.zeros(0, np.int64) if verdicts is None else verdicts.column("row").to_numpy()
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
         talk = Talk(batch.column("messages"))
-        for kept, why in selected(talk, self._settings, self._conditions):
-            sieve.reject_all(~kept, why, outcome="filtered")
-        if self._settings.keep:
-            sieve.notes["safety"] = int(np.count_nonzero(are_safety(talk, self._settings.refusals)))
-        if self._verdicts is not None and len(self._judged):
-            rows = batch.column("row").to_numpy()
-            found = np.searchsorted(self._judged, rows)
-            found[found == len(self._judged)] = 0
-            hits = np.flatnonzero(self._judged[found] == rows)
-            against = self._verdicts.take(pa.array(found[hits]))
-            said = zip(
-                against.column("reason").to_pylist(), against.column("message").to_pylist(), strict=True
-            )
-            for at, (reason, message) in zip(hits.tolist(), said, strict=True):
-                sieve.reject(at, RowError(reason, message), outcome="filtered")
-        given = {"split": pa.array(splits_of(talk, self._settings))} if self._settings.split else {}
+        safe = self._selection.are_safety(batch, talk, all_safe=self._choice.all_safe)
+        for goes, why in self._selection.conditions(talk, safe):
+            sieve.reject_all(goes, why, outcome="filtered")
+        self._judge(batch, sieve)
+        given: dict[str, pa.Array] = {}
+        if self._settings.tells_safety:
+            sieve.notes["safety"] = int(np.count_nonzero(safe))
+            given["safety"] = pa.array(safe)
+        rates = self._choice.rates
+        copies = np.ones(batch.num_rows, np.int64)
+        if rates is not None:
+            copies = self._selection.copies(talk, safe, rates)
+            for name, mine in zip(CLASSES, (safe, ~safe), strict=True):
+                sieve.reject_all(mine & (copies == 0), sampled(name, rates[name]), outcome="filtered")
+        if self._choice.repeat:
+            given["copies"] = pa.array(np.maximum(copies, 1), pa.int32())
+        if self._settings.split:
+            given["split"] = pa.array(splits_of(talk, self._settings))
         return sieve.staged(**given)
+
+    def _judge(self, batch: pa.RecordBatch, sieve: Sieve) -> None:
+        """Take out the rows that have a verdict against them."""
+        verdicts = self._choice.verdicts
+        if verdicts is None or not len(self._judged):
+            return
+        rows = batch.column("row").to_numpy()
+        found = np.searchsorted(self._judged, rows)
+        found[found == len(self._judged)] = 0
+        hits = np.flatnonzero(self._judged[found] == rows)
+        against = verdicts.take(pa.array(found[hits]))
+        said = zip(against.column("reason").to_pylist(), against.column("message").to_pylist(), strict=True)
+        for at, (reason, message) in zip(hits.tolist(), said, strict=True):
+            sieve.reject(at, RowError(reason, message), outcome="filtered")
+
+
+def sampled(name: str, rate: float) -> RowError:
+    """Why sampling leaves out a row of a class."""
+    return RowError("sampled", f"rows of its source and of the class {name} are kept at the rate {rate:.6g}")
 
 
 def splits_of(talk: Talk, settings: Settings) -> npt.NDArray[np.int8]:
@@ -66,24 +150,3 @@ def splits_of(talk: Talk, settings: Settings) -> npt.NDArray[np.int8]:
         found[bare] = chances(talk.of_rows(bare), "conversation", settings.seed, "split")
     places = np.searchsorted(np.cumsum(list(settings.split.values())), found, side="right") + 1
     return np.where(places > len(settings.split), 0, places).astype(np.int8)
-
-
-def selected(
-    talk: Talk, settings: Settings, conditions: Sequence[Condition]
-) -> Iterator[tuple[Flags, RowError]]:
-    """Which rows each condition keeps, and sampling: flags of shape (rows,), and why the others go."""
-    rows = len(talk.starts) - 1
-    safe = np.zeros(rows, bool)
-    if settings.keep or (conditions and settings.exempt_safety):
-        safe = are_safety(talk, settings.refusals)
-    exempt = safe if settings.exempt_safety else np.zeros(rows, bool)
-    for condition in conditions:
-        yield exempt | condition.holds(talk), RowError("where", f"it does not meet {condition.text}")
-    if settings.keep:
-        of_safety, of_others = (settings.keep.get(name, 1.0) for name in CLASSES)
-        rates = np.where(safe, of_safety, of_others)
-        sampled = chances(talk, "conversation", settings.seed) < rates
-        yield (
-            sampled,
-            RowError("sampled", f"sampling keeps {of_safety:g} of safety and {of_others:g} of other rows"),
-        )

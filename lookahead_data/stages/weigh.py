@@ -14,19 +14,22 @@ class Weigh:
     """Adds `weights`, aligned with `input_ids` and not shifted: 0 exactly where the label is −100."""
 
     name = "weigh"
-    needs = ("labels", "previewed")
+    needs = ("labels", "previewed", "safety")
     gives = ("weights",)
 
     def __init__(self, weight: float) -> None:
         """
         Args:
-            weight: of the tokens that a preview shows; every other supervised token has 1.
+            weight: of the tokens that a preview shows; every other supervised token has 1, and so have those of
+                rows of the class safety.
         """
         self._weight = weight
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         column = batch.column("labels")
         previewed = batch.column("previewed").flatten().to_numpy(zero_copy_only=False)
+        safe = batch.column("safety").to_numpy(zero_copy_only=False)
+        previewed = previewed & ~np.repeat(safe, np.diff(offsets_of(column)))
         weights = np.where(previewed, self._weight, 1).astype(np.float32)
         weights[column.flatten().to_numpy() == IGNORED] = 0
         return Staged(with_column(batch, "weights", lists_of(offsets_of(column), pa.array(weights))))
