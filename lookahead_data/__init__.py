@@ -18,6 +18,7 @@ from lookahead_data._version import __version__
 
 if TYPE_CHECKING:
     from lookahead_data.api import Previewed, convert, curate, preview
+    from lookahead_data.check.clusters import Clusters, inspect_clusters
     from lookahead_data.check.inspect import inspect
     from lookahead_data.check.report import Problem, Verification
     from lookahead_data.check.verify import verify
@@ -46,6 +47,8 @@ _HOMES = {
     "Previewed": "api",
     "PreviewReport": "rewrite.report",
     "inspect": "check.inspect",
+    "inspect_clusters": "check.clusters",
+    "Clusters": "check.clusters",
     "verify": "check.verify",
     "Verification": "check.report",
     "Problem": "check.report",
@@ -70,6 +73,7 @@ __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
     "preview",
     "curate",
     "inspect",
+    "inspect_clusters",
     "verify",
     "check_for",
     "Settings",
@@ -78,6 +82,7 @@ __all__ = [  # noqa: RUF022 (in the order in which a reader meets them)
     "Previewed",
     "PreviewReport",
     "CurationReport",
+    "Clusters",
     "Verification",
     "TrainerCheck",
     "Problem",

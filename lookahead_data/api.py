@@ -204,7 +204,7 @@ def curate(
         counts = any(Condition(text).counts_tokens for text in chosen.where)
         report = report_on(plan, Path(work), listener, token_counter(chosen) if counts else None)
     if folder is not None:
-        write_report(folder, report.verdicts, report.reports, report.to_dict())
+        write_report(folder, report.verdicts, report.reports, {**report.to_dict(), **report.made_of})
     listener.finished()
     return report
 

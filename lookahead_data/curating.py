@@ -29,11 +29,11 @@ from lookahead_data.curation.shingles import Shingling
 from lookahead_data.curation.where import CountTokens
 from lookahead_data.errors import InputError, RowError
 from lookahead_data.listener import Listener
-from lookahead_data.plan import Plan
+from lookahead_data.plan import InputFile, Plan
 from lookahead_data.sink.publish import writing
 from lookahead_data.sink.verdicts import SCHEMA, load_curation, save_verdicts
 from lookahead_data.source import readers
-from lookahead_data.source.conversations import converse
+from lookahead_data.source.conversations import Shape, converse
 from lookahead_data.source.recognize import recognize
 from lookahead_data.source.unit import conversations_of
 from lookahead_data.stages.select import Selection, sampled
@@ -75,11 +75,13 @@ class CurationReport:
         verdicts: a row that goes: `file`, `row`, `reason` (see `errors.REASONS`), `message`; by file and row.
         reports: `duplicates`, `near_duplicates` (clusters) and `contamination`, as far as they were asked for.
         counts: of each report, in words and numbers.
+        made_of: what was looked at, and by which settings, as `Plan.document` has it.
     """
 
     verdicts: pa.Table
     reports: Mapping[str, pa.Table]
     counts: Mapping[str, Any]
+    made_of: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the tables."""
@@ -105,7 +107,9 @@ def report_on(
     verdicts = _frame(work.verdicts())
     names = pl.Series([file.name for file in plan.inputs], dtype=pl.String)
     shown = verdicts.with_columns(names.gather(verdicts["file"]).alias("file"))
-    return CurationReport(shown.to_arrow(), work.reports, work.counts)
+    document = plan.document()
+    made_of = {name: document[name] for name in ("settings", "inputs", "evaluation", "versions")}
+    return CurationReport(shown.to_arrow(), work.reports, work.counts, made_of)
 
 
 def numbers_of(file: int, rows: Ints) -> Ints:
@@ -397,14 +401,7 @@ def _evaluation_items(
     sources: list[tuple[str, int]] = []
     unread: list[tuple[str, int, str]] = []
     for file in plan.evaluation:
-        name = plan.settings.evaluation_field
-        settings = Settings(mode="none", shape="text" if name else "auto", input_field=name)
-        try:
-            (shape,), _ = recognize([file], settings)
-        except InputError as error:
-            remedy = "Name the field of the items' text with --evaluation-field."
-            raise InputError(error.problem, where=error.where, remedy=remedy) from None
-        field_ = "conversation" if shape.kind == "text" else "prompt"
+        shape, field_ = evaluation_shape(file, plan.settings)
         records = readers.read_all(file, max_line_size=plan.settings.max_line_size)
         for staged, _ in converse(records, shape):
             talk = Talk(staged.batch.column("messages"))
@@ -412,3 +409,20 @@ def _evaluation_items(
             sources += [(file.name, row) for row in staged.batch.column("row").to_pylist()]
             unread += [(file.name, reject.row, reject.message) for reject in staged.rejects]
     return pa.concat_arrays(texts), sources, unread
+
+
+def evaluation_shape(file: InputFile, settings: Settings) -> tuple[Shape, str]:
+    """The shape of a file of evaluation items, and which field of a row (see `curation.fields`) is its item.
+
+    Raises:
+        InputError: the file cannot be read, or nothing tells where its items are.
+    """
+    name = settings.evaluation_field
+    try:
+        (shape,), _ = recognize(
+            [file], Settings(mode="none", shape="text" if name else "auto", input_field=name)
+        )
+    except InputError as error:
+        remedy = "Name the field of the items' text with --evaluation-field."
+        raise InputError(error.problem, where=error.where, remedy=remedy) from None
+    return shape, "conversation" if shape.kind == "text" else "prompt"

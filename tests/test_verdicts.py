@@ -35,7 +35,7 @@ def test_each_unit_has_the_verdicts_on_its_rows(
     lines = [
         {"file": file, "row": row, "reason": "duplicate", "message": f"{file} {row}"} for file, row in against
     ]
-    plan = Plan(settings=Settings(), inputs=(), units=tuple(units), shape={}, tokenizer={}, template=None)
+    plan = Plan(settings=Settings(), inputs=(), units=tuple(units), shapes=(), tokenizer={}, template=None)
     folder = tmp_path_factory.mktemp("verdicts")
     save_verdicts(folder, plan, pa.Table.from_pylist(lines, FILED), {}, {})
     for unit in units:

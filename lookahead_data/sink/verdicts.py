@@ -24,6 +24,9 @@ _DONE = f"{VERDICTS}/summary.json"
 SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.large_string()), ("message", pa.large_string())])
 """A row that is not converted: its place in its file, a code from `errors.REASONS`, and words for people."""
 
+SUMMARY = "summary.json"
+"""What a report in a folder of its own was made of, and its counts."""
+
 _NAMES = ("duplicates", "near_duplicates", "contamination")
 
 
@@ -113,7 +116,7 @@ def refuse_folder(folder: Path, *, overwrite: bool) -> None:
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if folder.exists() and not folder.is_dir():
         raise OutputError("is a file, not a folder", where=str(folder))
-    if there - {"verdicts.parquet", "summary.json", *(f"{name}.parquet" for name in _NAMES)}:
+    if there - {"verdicts.parquet", SUMMARY, *(f"{name}.parquet" for name in _NAMES)}:
         raise OutputError(
             "the folder is not empty, and what is in it is not ours",
             where=str(folder),
@@ -132,12 +135,12 @@ def write_report(
 ) -> None:
     """Write a report on a corpus into a folder of its own; `summary.json` comes last."""
     with writing(folder):
-        for name in ("summary.json", "verdicts.parquet", *(f"{name}.parquet" for name in _NAMES)):
+        for name in (SUMMARY, "verdicts.parquet", *(f"{name}.parquet" for name in _NAMES)):
             (folder / name).unlink(missing_ok=True)
     _write(folder / "verdicts.parquet", verdicts)
     for name, table in reports.items():
         _write(folder / f"{name}.parquet", table)
-    write_json(folder / "summary.json", summary)
+    write_json(folder / SUMMARY, summary)
 
 
 def _starts(verdicts: pa.Table, units: Sequence[Unit]) -> Iterator[int]:
