@@ -25,6 +25,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("readme")
     write_jsonl(home / "train.jsonl", PAIRS)
     write_jsonl(home / "eval.jsonl", [{"prompt": "Name a colour, please.", "completion": "Red."}])
+    write_jsonl(
+        home / "safety.jsonl", [{"prompt": "How to pick a lock?", "completion": "I can't help with that."}]
+    )
     write_jsonl(home / "texts.jsonl", [{"text": pair["completion"]} for pair in PAIRS])
     return home
 
