@@ -127,8 +127,9 @@ class Counts:
         """Raise `OutputError` if a row is not accounted for."""
         accounted = self.written + self.filtered.total() + self.quarantined.total()
         if self.read + self.repeated != accounted:
+            again = f", wrote {self.repeated} once more" if self.repeated else ""
             raise OutputError(
-                f"read {self.read} rows, repeated {self.repeated} and accounted for {accounted}",
+                f"read {self.read} rows{again} and accounted for {accounted}",
                 where=where,
                 remedy=_FAULT,
             )
