@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -62,8 +62,11 @@ def compare_again(folder: Path, found: Account, rows: int, tokenizer: str | None
         return 0
     plan, model = planned
     if found.ranges:
-        chosen = list(choose(found.ranges, found.range_receipts, rows))
-        return sum(_compare_ranges(folder, group, found, plan, model, findings) for group in _grouped(chosen))
+        # To pack any row of a range all of its documents are needed: few ranges then, but these whole.
+        few = rows if plan.settings.pack else FEW
+        chosen = choose(found.ranges, found.range_receipts, rows, few=max(few, 1))
+        groups = _grouped(chosen, found.range_receipts if plan.settings.pack else None)
+        return sum(_compare_ranges(folder, group, found, plan, model, findings) for group in groups)
     compared = 0
     for unit, wanted in choose(found.units, found.receipts, rows):
         try:
@@ -78,13 +81,15 @@ def compare_again(folder: Path, found: Account, rows: int, tokenizer: str | None
 Task = TypeVar("Task", Unit, KeyRange)
 
 
-def choose(tasks: Sequence[Task], receipts: Mapping[int, Receipt], rows: int) -> Iterator[tuple[Task, int]]:
+def choose(
+    tasks: Sequence[Task], receipts: Mapping[int, Receipt], rows: int, *, few: int = FEW
+) -> Iterator[tuple[Task, int]]:
     """The units, or ranges of an order, to compare, always the same ones and spread over all, with the rows to
-    compare of each."""
+    compare of each: at most `few`, as long as there are enough of them."""
     written = {task.index: receipts[task.index].counts.written for task in tasks}
     total = sum(written.values())
     left = min(rows, total)
-    most = FEW
+    most = few
     while sum(min(count, most) for count in written.values()) < left:
         most *= 2
     # Multiples of the golden ratio, less their whole parts, lie evenly wherever one stops.
@@ -231,13 +236,22 @@ _TOGETHER = 100_000
 """Rows of ranges that are converted again at a time, each time reading all of the corpus."""
 
 
-def _grouped(chosen: Sequence[tuple[KeyRange, int]]) -> Iterator[list[tuple[KeyRange, int]]]:
+def _grouped(
+    chosen: Iterable[tuple[KeyRange, int]], whole: Mapping[int, Receipt] | None
+) -> Iterator[list[tuple[KeyRange, int]]]:
+    """Ranges that are converted again together.
+
+    Args:
+        whole: the receipts, where all rows of a range are; None: only those that are compared.
+    """
     group: list[tuple[KeyRange, int]] = []
+    rows = 0
     for part, wanted in chosen:
         group.append((part, wanted))
-        if sum(rows for _, rows in group) >= _TOGETHER:
+        rows += wanted if whole is None else whole[part.index].counts.written
+        if rows >= _TOGETHER:
             yield group
-            group = []
+            group, rows = [], 0
     if group:
         yield group
 
