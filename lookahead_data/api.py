@@ -109,19 +109,20 @@ def _convert_units(
     """Convert the units that have no receipt yet, and close the account."""
     curation = curate_corpus(plan, folder, listener, model.count_tokens)
     job = Job(plan, folder, strict)
-    receipts = _do(crew, plan.units, job, model, listener)
-    ranges: list[Receipt] = []
-    if plan.settings.is_ordered:
-        runs = tuple(run for receipt in receipts for run in receipt.runs)
-        listener.warned(f"putting {sum(run.rows for run in runs):,} rows in order")
-        ranges = _do(crew, ranges_of(plan.settings, receipts), job._replace(runs=runs), model, listener)
+    receipts, todo = _earlier(plan.units, job, listener)
+    shape = in_words(Shape(**shape) for shape in plan.shapes)
+    listener.planned(size=sum(unit.size for unit in todo), units=len(todo), shape=shape)
+    for receipt in crew.run(todo, job, model, listener.advanced):
+        receipts[receipt.index] = receipt
+    of_units = [receipts[unit.index] for unit in plan.units]
+    ranges = _put_in_order(crew, job, of_units, model, listener) if plan.settings.is_ordered else []
     sweep(folder)  # what a worker that died left behind
-    writers = ranges or receipts
+    writers = ranges or of_units
     drop_unnamed(folder, [path for receipt in writers for shard in receipt.shards for path in shard.files])
-    if not any(receipt.counts.written for receipt in receipts):
+    if not any(receipt.counts.written for receipt in of_units):
         listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
-    manifest = Manifest.build(folder, plan, receipts, {"seconds": round(seconds, 3)}, curation, ranges)
+    manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, ranges)
     write_card(manifest)
     write_dataset_files(manifest)
     manifest.save()
@@ -130,27 +131,33 @@ def _convert_units(
     return manifest
 
 
-def _do(
-    crew: Crew, tasks: Sequence[Unit | KeyRange], job: Job, model: Model, listener: Listener
+def _put_in_order(
+    crew: Crew, job: Job, of_units: Sequence[Receipt], model: Model, listener: Listener
 ) -> list[Receipt]:
-    """Do the tasks that have no receipt yet; gives all receipts, in order."""
-    receipts: dict[int, Receipt] = {}
-    for task in tasks:
-        if earlier := load_receipt(job.folder, task, job.plan.fingerprint):
-            receipts[task.index] = earlier
-    todo = [task for task in tasks if task.index not in receipts]
-    of_units = not tasks or isinstance(tasks[0], Unit)
-    if receipts:
-        what = "units" if of_units else "ranges"
-        listener.warned(f"going on with {len(todo)} of {len(tasks)} {what}; the others are done")
-    if of_units:
-        size = sum(task.size for task in todo if isinstance(task, Unit))
-        listener.planned(
-            size=size, units=len(todo), shape=in_words(Shape(**shape) for shape in job.plan.shapes)
-        )
-    for receipt in crew.run(todo, job, model, listener.advanced):
+    """Write the rows that all units converted in the order that is asked for; gives the receipts of its ranges."""
+    runs = tuple(run for receipt in of_units for run in receipt.runs)
+    tasks = ranges_of(job.plan.settings, of_units)
+    receipts, todo = _earlier(tasks, job, listener)
+    listener.looking("putting rows in order", sum(run.size for run in runs))
+    for receipt in crew.run(
+        todo, job._replace(runs=runs), model, lambda rows, tokens, size: listener.looked(rows, size)
+    ):
         receipts[receipt.index] = receipt
     return [receipts[task.index] for task in tasks]
+
+
+Task = TypeVar("Task", Unit, KeyRange)
+
+
+def _earlier(tasks: Sequence[Task], job: Job, listener: Listener) -> tuple[dict[int, Receipt], list[Task]]:
+    """The receipts of what was finished before, by index, and what is left to do."""
+    found = ((task.index, load_receipt(job.folder, task, job.plan.fingerprint)) for task in tasks)
+    receipts = {index: receipt for index, receipt in found if receipt is not None}
+    todo = [task for task in tasks if task.index not in receipts]
+    if receipts:
+        kind = "units" if isinstance(tasks[0], Unit) else "ranges"
+        listener.warned(f"going on with {len(todo)} of {len(tasks)} {kind}; the others are done")
+    return receipts, todo
 
 
 def _refuse_quarantine(manifest: Manifest, allowed: int | str) -> None:

@@ -7,8 +7,8 @@ class Listener:
     """Hears of a job's progress. Override what you need; each method does nothing by itself."""
 
     def looking(self, what: str, size: int) -> None:
-        """A pass over the whole corpus begins, before anything is converted: what it does, and how much work
-        that is, mostly bytes of input."""
+        """A pass over all rows begins, before they are converted or behind that: what it does, and how much work
+        that is, mostly bytes."""
 
     def looked(self, rows: int, size: int) -> None:
         """Rows that the pass has read, and work that it has done, since the last call."""

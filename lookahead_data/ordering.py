@@ -21,7 +21,7 @@ from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.publish import publishing, sha256_of
 from lookahead_data.sink.receipts import Receipt, origins_path
-from lookahead_data.sink.runs import Run, merged
+from lookahead_data.sink.runs import Run, merged, size_of
 from lookahead_data.stages.arrange import HASH_BITS, MOST_TOKENS
 
 Progress = Callable[[int, int, int], None]
@@ -104,7 +104,7 @@ def run_range(
             for batch in table.to_batches():
                 outlet.write(batch)
             if report:
-                report(0, 0, table.nbytes)
+                report(counts.written, counts.tokens, size_of(counts.written, counts.tokens))
     if outlet.packing:
         counts.take_packing(outlet.packing, file=0)
     receipt = Receipt(

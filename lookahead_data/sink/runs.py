@@ -51,9 +51,13 @@ class Run:
 
     @property
     def size(self) -> int:
-        """About how many bytes its rows take, weights not counted. It does not depend on batches, as that of the
-        file does."""
-        return _ROW_BYTES * self.rows + _TOKEN_BYTES * self.tokens
+        """About how many bytes its rows take. It does not depend on batches, as that of the file does."""
+        return size_of(self.rows, self.tokens)
+
+
+def size_of(rows: int, tokens: int) -> int:
+    """About how many bytes rows take in a run, weights not counted."""
+    return _ROW_BYTES * rows + _TOKEN_BYTES * tokens
 
 
 class RunWriter:
