@@ -20,6 +20,7 @@ from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
 from lookahead_data.curation.mixing import Amounts, is_safety_set
 from lookahead_data.errors import InputError, OutputError
+from lookahead_data.model.engines import PLAIN
 from lookahead_data.model.load import Model
 from lookahead_data.outlet import Outlet
 from lookahead_data.plan import InputFile, Plan, Unit
@@ -122,7 +123,7 @@ def run_unit(
 ) -> Receipt:
     """Convert one unit, publish its shards, its rejects and then its receipt.
 
-    Where the audit finds that the fast engine differs, the unit is begun again with `tokenizers`.
+    Where the audit finds that the engine differs from the truth, the unit is begun again with that.
 
     Args:
         folder: the output folder.
@@ -137,7 +138,7 @@ def run_unit(
     try:
         return _run_unit(unit, plan, model, folder, report, strict)
     except EngineDifferenceError as difference:
-        slower = replace(model, encoding="tokenizers")
+        slower = replace(model, encoding=PLAIN)
         return _run_unit(unit, plan, slower, folder, report, strict, differed=str(difference))
     except MemoryError:
         file = plan.inputs[unit.file]

@@ -52,8 +52,7 @@ def test_both_engines_agree_on_real_text(name: str, shared: Path, tmp_path: Path
     assert read_rows(tmp_path / "slow") == read_rows(tmp_path / "quick")
     assert {unit["engine"] for unit in slow.document["units"]} == {"tokenizers"}
     assert {unit["engine"] for unit in quick.document["units"]} == {"gigatoken"}
-    assert slow.totals["audited"] == 0
-    assert quick.totals["audited"] == len(range(0, 1319, AUDIT_EVERY))
+    assert slow.totals["audited"] == quick.totals["audited"] == len(range(0, 1319, AUDIT_EVERY))
 
 
 def test_slices_of_arrow_arrays_are_encoded_as_what_they_show(fast: engines.Engine) -> None:
@@ -69,6 +68,7 @@ class Wrong:
     """An engine that goes wrong on one text."""
 
     name = "wrong"
+    remembers = False
 
     def __init__(self, tokenizer: LoadedTokenizer) -> None:
         self._right = TokenizersEngine(tokenizer)

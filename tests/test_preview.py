@@ -298,7 +298,12 @@ def test_real_heads_at_once(shared: Path) -> None:
                 assert np.array_equal(heads.whole, expected.whole)
 
 
-def test_only_the_head_of_a_long_answer_is_encoded(builtin: LoadedTokenizer) -> None:
+@pytest.mark.parametrize(
+    ("start", "most"),
+    [("", 200), ("many-words-in-a-line-" * 5, 500), ("なんてながいことば" * 20, 1000)],
+    ids=["words", "a long word", "an answer without spaces at first"],
+)
+def test_only_the_head_of_a_long_answer_is_encoded(start: str, most: int, builtin: LoadedTokenizer) -> None:
     class Counting(TokenizersEngine):
         size = 0
 
@@ -307,5 +312,7 @@ def test_only_the_head_of_a_long_answer_is_encoded(builtin: LoadedTokenizer) -> 
             return super().encode(texts)
 
     engine = Counting(builtin)
-    heads_of(pa.array(["many words in a long answer " * 1000], pa.large_string()), builtin, engine, 6)
-    assert 0 < engine.size < 200
+    answer = start + "many words in a long answer " * 1000
+    heads = heads_of(pa.array([answer], pa.large_string()), builtin, engine, 6)
+    assert heads.to_list() == answer_heads([answer], builtin, 6)
+    assert 0 < engine.size < most

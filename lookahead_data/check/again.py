@@ -20,6 +20,7 @@ from lookahead_data.check.report import Findings
 from lookahead_data.columns import schema
 from lookahead_data.config import MEMORY
 from lookahead_data.errors import LookaheadError, OutputError
+from lookahead_data.model.engines import PLAIN
 from lookahead_data.model.load import Model
 from lookahead_data.pipeline import converted_batches, split_up
 from lookahead_data.plan import KeyRange, Plan, Unit
@@ -50,7 +51,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 def compare_again(folder: Path, found: Account, rows: int, tokenizer: str | None, findings: Findings) -> int:
     """Convert a sample of the rows again and compare it; gives how many rows were compared.
 
-    The engine is always `tokenizers`, to which every other is held.
+    The engine is always plain `tokenizers`, to which every other is held.
 
     Args:
         rows: the size of the sample. A unit that lies in it as a whole is compared as a whole: with
@@ -127,7 +128,7 @@ def _plan_again(found: Account, tokenizer: str | None, findings: Findings) -> tu
         else:
             findings.add(PLAN, f"{name} is {short(there)}, and planned again it is {short(now)}")
         return None
-    return plan, replace(model, encoding="tokenizers")
+    return plan, replace(model, encoding=PLAIN)
 
 
 class _Again:

@@ -1,19 +1,22 @@
 """Engines: texts in, flat token ids out, no Python object a token.
 
-`tokenizers` is the truth. `gigatoken` (the extra `fast`) gives the same ids many times faster; what
-it gives is audited against the truth as a job runs (see `stages.encode`).
+`tokenizers`, asked for whole texts, is the truth. Where it does the work it is asked for no piece of text twice, and
+`gigatoken` (the extra `fast`) gives the same ids many times faster; what either gives is audited against the truth as a
+job runs (see `stages.encode`).
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from tokenizers import Encoding
 
 from lookahead_data.arrays import Ints, utf8_parts
 from lookahead_data.errors import TokenizerError
@@ -30,11 +33,20 @@ SELF_TEST = (
 )
 """Texts on which an engine must agree with the truth before it is used at all."""
 
+PLAIN = "plain"
+"""The choice of the truth itself, where nothing quicker is to be trusted."""
+
+AT_ONCE = 512
+"""Pieces of text that `tokenizers` is given in one call. What it returns is many small parts; with those of
+a whole batch in memory, a sixth of all time goes into finding places for more."""
+
 
 class Engine(Protocol):
     """Encodes texts; special tokens written in them become their ids; no BOS or EOS is added."""
 
     name: str
+    remembers: bool
+    """Whether the texts of one call are encoded for nothing in the next, as parts of others too."""
 
     def encode(self, texts: pa.LargeStringArray) -> tuple[Ids, Ints]:
         """The ids of all texts one after the other, shape (tokens,), and where each text's begin
@@ -46,22 +58,79 @@ class TokenizersEngine:
     """The `tokenizers` package."""
 
     name = "tokenizers"
+    remembers = False
 
     def __init__(self, tokenizer: LoadedTokenizer) -> None:
         self._tokenizer = tokenizer
 
     def encode(self, texts: pa.LargeStringArray) -> tuple[Ids, Ints]:
-        encodings = self._tokenizer.encode(texts.to_pylist(), special=True, offsets=False)
+        encodings = self._tokenizer.encode_fast(texts.to_pylist())
         offsets = np.zeros(len(encodings) + 1, np.int64)
         np.cumsum([len(encoding) for encoding in encodings], out=offsets[1:])
         ids = np.fromiter(chain.from_iterable(e.ids for e in encodings), np.int32, offsets[-1])
         return ids, offsets
 
 
+class PiecewiseEngine:
+    """The `tokenizers` package, asked for no piece of text twice.
+
+    A text is cut where the tokenizer is known to cut it before all else. So what templates repeat is
+    encoded once a call, and an answer that was encoded for its head is not encoded again for its row.
+    """
+
+    name = "tokenizers"
+    remembers = True
+
+    def __init__(self, tokenizer: LoadedTokenizer, borders: re.Pattern[str]) -> None:
+        """
+        Args:
+            borders: the tokenizer's `border_pattern`.
+        """
+        self._tokenizer = tokenizer
+        self._borders = borders
+        # The pieces of the last call alone, which is as much as a batch. Threads that share the engine
+        # may lose what is in it, and nothing more.
+        self._last: dict[str, Ids] = {}
+
+    def encode(self, texts: pa.LargeStringArray) -> tuple[Ids, Ints]:
+        pieces: list[str] = []
+        ends = np.zeros(len(texts) + 1, np.int64)
+        for at, text in enumerate(texts.to_pylist(), 1):
+            pieces += self._borders.split(text)
+            ends[at] = len(pieces)
+        if not pieces:
+            return np.zeros(0, np.int32), ends
+        known = self._ids(pieces)
+        found = [known[piece] for piece in pieces]
+        offsets = np.zeros(len(pieces) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, found), np.int64, len(found)), out=offsets[1:])
+        return np.concatenate(found), offsets[ends]
+
+    def _ids(self, pieces: Sequence[str]) -> dict[str, Ids]:
+        """The ids of each piece; those that the last call had too are not encoded again."""
+        last = self._last
+        found = {piece: last[piece] for piece in pieces if piece in last}
+        new = [piece for piece in dict.fromkeys(pieces) if piece not in found]
+        plain = [piece for piece in new if piece.isascii()]
+        other = [piece for piece in new if not piece.isascii()]
+        found.update(zip(plain, _in_parts(plain, self._tokenizer.encode_ascii), strict=True))
+        found.update(zip(other, _in_parts(other, self._tokenizer.encode_fast), strict=True))
+        self._last = found
+        return found
+
+
+def _in_parts(texts: Sequence[str], encode: Callable[[Sequence[str]], Sequence[Encoding]]) -> Iterator[Ids]:
+    """The ids of each text, by `encode`."""
+    for start in range(0, len(texts), AT_ONCE):
+        for encoding in encode(texts[start : start + AT_ONCE]):
+            yield np.array(encoding.ids, np.int32)
+
+
 class GigatokenEngine:
     """The `gigatoken` package, fed Arrow's own buffers."""
 
     name = "gigatoken"
+    remembers = False
 
     def __init__(self, tokenizer: LoadedTokenizer) -> None:
         # Loaded only here: an extra, and awkward takes a second to import.
@@ -107,17 +176,22 @@ def choose_engine(choice: str, tokenizer: LoadedTokenizer) -> Engine:
 
     Args:
         choice: `tokenizers`, `gigatoken`, or `auto`: gigatoken where it is installed, can load this
-            tokenizer and passes the self-test, else tokenizers.
+            tokenizer and passes the self-test, else tokenizers. `PLAIN` is no choice of users.
 
     Raises:
         TokenizerError: gigatoken was asked for and cannot be used.
     """
-    truth = TokenizersEngine(tokenizer)
+    if choice == PLAIN:
+        return TokenizersEngine(tokenizer)
     if choice == "tokenizers" or (choice == "auto" and importlib.util.find_spec("gigatoken") is None):
-        return truth
+        return _sure_engine(tokenizer)
     try:
         engine = GigatokenEngine(tokenizer)
-        problem = None if agree(engine, truth, SELF_TEST) else "it gives other ids on a self-test"
+        problem = (
+            None
+            if agree(engine, TokenizersEngine(tokenizer), SELF_TEST)
+            else "it gives other ids on a self-test"
+        )
     except Exception as error:  # a tokenizer that it does not know fails in many ways
         problem = f"{type(error).__name__}: {error}"
     if problem is None:
@@ -128,7 +202,13 @@ def choose_engine(choice: str, tokenizer: LoadedTokenizer) -> Engine:
             where=tokenizer.name,
             remedy="Use --engine auto or tokenizers; for gigatoken itself: pip install 'lookahead_data[fast]'.",
         )
-    return truth
+    return _sure_engine(tokenizer)
+
+
+def _sure_engine(tokenizer: LoadedTokenizer) -> Engine:
+    """`tokenizers`, in pieces where it is known what cuts a text."""
+    borders = tokenizer.border_pattern
+    return PiecewiseEngine(tokenizer, borders) if borders else TokenizersEngine(tokenizer)
 
 
 def agree(one: Engine, other: Engine, texts: Sequence[str]) -> bool:

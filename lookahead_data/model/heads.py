@@ -20,9 +20,11 @@ from lookahead_data.model.engines import Engine
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.texts import is_nfc
 
-TRIES = ((6, 24), (12, 64))
+TRIES = ((6, 24), (12, 64), (24, 512))
 """How much of a long answer is encoded: so many bytes for each token of the preview, and up to so many
 more until there is a place to cut. Most answers need no more than the first pair says."""
+ENTIRE = ((1 << 40, 0),)
+"""No answer is as long as that: all of it is encoded, as after the other tries."""
 SAMPLED = 16384
 """Bytes of each batch's answers whose heads are found by the slow, obvious way too."""
 
@@ -112,12 +114,23 @@ class Heads:
         return [Head(*values) for values in zip(*columns, strict=True)]
 
 
-def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: Engine, count: int) -> Heads:
+def heads_of(
+    answers: pa.LargeStringArray,
+    tokenizer: LoadedTokenizer,
+    engine: Engine,
+    count: int,
+    *,
+    entire: bool = False,
+) -> Heads:
     """What `answer_heads` gives with `cut="char"`, for many answers at once.
 
     Only the head of a long answer is encoded, up to a place where a word ends, which no token
     crosses. The bytes that the first tokens stand for are the text, up to the end of the character.
     Answers for which this is not sure to be right go to `answer_heads`.
+
+    Args:
+        entire: encode all of long answers too, as pays where the engine remembers them until the rows
+            are encoded.
     """
     if not tokenizer.spells_bytes or not tokenizer.splits_words or tokenizer.normalizes not in (None, "NFC"):
         return Heads.of(answer_heads(answers.to_pylist(), tokenizer, count))
@@ -126,7 +139,7 @@ def heads_of(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, engine: E
     tokens = np.zeros(len(answers), np.int64)
     whole = np.zeros(len(answers), bool)
     left = np.arange(len(answers))
-    for enough, window in TRIES:
+    for enough, window in ENTIRE if entire else (*TRIES, *ENTIRE):
         if not len(left):
             break
         some = answers if len(left) == len(answers) else answers.take(pa.array(left))
@@ -166,7 +179,7 @@ def _head_ends(
     window: int,
 ) -> _Ends:
     """Encode the answers, the long ones only up to a place to cut, `enough` bytes from their start or
-    up to `window` more."""
+    up to `window` more; of those that have none there, nothing."""
     bounds, raw = utf8_parts(answers)
     sizes = np.diff(bounds)
     cuts = _safe_cuts(bounds, raw, enough, window)
@@ -196,7 +209,8 @@ def _sample(answers: pa.LargeStringArray) -> Ints:
 
 
 def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], enough: int, window: int) -> Ints:
-    """How many bytes of each text to encode: all, or up to a space between two letters.
+    """How many bytes of each text to encode: all of a short one; of a long one those up to a space between
+    two letters, or 0 where there is none.
 
     A byte beyond ASCII passes for a letter: before a single space every splitter that splits words
     at all begins a new one.
@@ -213,19 +227,28 @@ def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], enough: int, window: in
     letters = (((around | 0x20) >= ord("a")) & ((around | 0x20) <= ord("z"))) | (around >= 0x80)
     fits = (around[:, 1:-1] == ord(" ")) & letters[:, :-2] & letters[:, 2:]
     some = fits.any(axis=1)
-    cuts[long[some]] = enough + np.argmax(fits, axis=1)[some]
+    cuts[long] = np.where(some, enough + np.argmax(fits, axis=1), 0)
     return cuts
 
 
 class HeadFinder:
     """Finds what each answer's preview shows, as the settings say."""
 
-    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer | None, engine: Engine | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokenizer: LoadedTokenizer | None,
+        engine: Engine | None,
+        *,
+        entire: bool = False,
+    ) -> None:
         """
         Args:
             tokenizer, engine: of the model; virtual mode needs neither, but tells no number of tokens
                 without.
+            entire: see `heads_of`.
         """
+        self._entire = entire
         self._settings = settings
         self._tokenizer = tokenizer
         self._engine = engine
@@ -245,7 +268,7 @@ class HeadFinder:
         assert self._engine is not None
         if self._settings.cut == "reference":
             return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m, cut="reference"))
-        heads = heads_of(answers, self._tokenizer, self._engine, m)
+        heads = heads_of(answers, self._tokenizer, self._engine, m, entire=self._entire)
         sample = _sample(answers)
         expected = answer_heads(answers.take(pa.array(sample)).to_pylist(), self._tokenizer, m)
         if heads.take(sample).to_list() == expected:

@@ -29,7 +29,7 @@ class Counts:
         tokens, supervised_tokens: in the rows written, padding not counted.
         previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
             their previews; the answer tokens that these show; those that show the whole answer.
-        audited: rows encoded by `tokenizers` too, to hold a faster engine to it.
+        audited: rows encoded by plain `tokenizers` too, to hold a quicker way to it.
         notes: rows that are worth knowing of, by kind (see `NOTES`).
         safety_read, safety_written, safety_supervised_tokens: of these, those of the class `safety`, where it is
             told.

@@ -73,7 +73,7 @@ class Encoded(NamedTuple):
 
 
 class EngineDifferenceError(Exception):
-    """An audited row has other ids by the fast engine than by `tokenizers`."""
+    """An audited row has other ids by the engine than by `tokenizers`, asked for whole texts."""
 
 
 class Encode:
@@ -122,7 +122,7 @@ class Encode:
             encoded = self._encode_rows(batch)
         else:
             ids, supervised, offsets = self._encode_flat(batch.column("segments"), self._engine)
-            if self._engine.name != self._truth.name:
+            if not isinstance(self._engine, TokenizersEngine):
                 notes["audited"] = self._audit(batch, ids, offsets)
             encoded = Encoded(ids, {"supervised": supervised}, offsets)
             if "previewed" in self.gives:
@@ -160,7 +160,7 @@ class Encode:
         return np.concatenate([*pieces, ids[before[-1] :]]), np.concatenate([[0], np.cumsum(sizes)])
 
     def _audit(self, batch: pa.RecordBatch, ids: Ids, offsets: Ints) -> int:
-        """Encode a fixed sample of the rows by `tokenizers` too, and compare; gives their number."""
+        """Encode a fixed sample of the rows by the truth too, and compare; gives their number."""
         rows = batch.column("row").to_numpy()
         sampled = np.flatnonzero(rows % AUDIT_EVERY == 0)
         if not len(sampled):

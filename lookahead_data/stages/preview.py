@@ -41,7 +41,7 @@ class Preview:
         told = settings.mode != "none" and not settings.previews_safety
         self.needs = ("messages", *(["safety"] if told else []))
         self._settings = settings
-        self._heads = HeadFinder(settings, tokenizer, engine)
+        self._heads = HeadFinder(settings, tokenizer, engine, entire=engine.remembers)
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
