@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
 
@@ -35,7 +35,8 @@ def in_threads(
 
 
 def in_blocks(batches: Iterable[Texts], memory: int, a_byte: int, a_text: int) -> Iterator[Texts]:
-    """The batches, cut so that work on each takes about `memory` bytes; a text is never cut.
+    """The batches, put together and cut so that work on each takes about `memory` bytes at most; a text is never
+    cut. Work on small batches would cost several times as much.
 
     Args:
         a_byte, a_text: what the work takes for each byte of text and for each text.
@@ -44,6 +45,8 @@ def in_blocks(batches: Iterable[Texts], memory: int, a_byte: int, a_text: int) -
         ValueError: row numbers that do not ascend.
     """
     before = -1
+    waiting: list[Texts] = []
+    taken = 0
     for rows, texts in batches:
         if len(rows) != len(texts):
             raise ValueError(f"{len(rows)} row numbers for {len(texts)} texts")
@@ -56,6 +59,21 @@ def in_blocks(batches: Iterable[Texts], memory: int, a_byte: int, a_text: int) -
         costs = (bounds - bounds[0]) * a_byte + np.arange(len(bounds)) * a_text
         at = 0
         while at < len(rows):
-            stop = max(int(np.searchsorted(costs, costs[at] + memory, "right")) - 1, at + 1)
-            yield rows[at:stop], texts.slice(at, stop - at)
+            room = costs[at] + memory - taken
+            stop = int(np.searchsorted(costs, room, "right")) - 1
+            if stop <= at and waiting:
+                yield _together(waiting)
+                waiting, taken = [], 0
+                continue
+            stop = max(stop, at + 1)
+            waiting.append((rows[at:stop], texts.slice(at, stop - at)))
+            taken += int(costs[stop] - costs[at])
             at = stop
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(parts: Sequence[Texts]) -> Texts:
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([rows for rows, _ in parts]), pa.concat_arrays([texts for _, texts in parts])

@@ -72,6 +72,7 @@ class KeyFile:
         self._schema = pa.schema(fields)
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
+        self._whole: pl.DataFrame | None = None
         # Hashes neither shrink nor repeat.
         with _spilling(path):
             self._writer = pq.ParquetWriter(
@@ -112,16 +113,25 @@ class KeyFile:
         """
         passes = max(1, -(-self.rows * 8 * (1 + len(names)) * _PASS_BYTES // memory))
         for part in range(passes):
-            scan = pl.scan_parquet(self.path, glob=False).select("row", *names)
-            if passes > 1:
-                scan = scan.filter(pl.col(names[0]) % passes == part)
-            frame = scan.collect(engine="streaming")
+            frame = self._read(names, memory, passes, part)
             key = pl.struct(names) if len(names) > 1 else pl.col(names[0])
             frame = frame.filter(key.is_duplicated()).sort(*names, "row")
             if frame.height:
                 changes = [np.diff(frame[name].to_numpy()) != 0 for name in names]
                 inner = np.flatnonzero(np.logical_or.reduce(changes)) + 1
                 yield Groups(frame["row"].to_numpy(), np.concatenate([[0], inner, [frame.height]]))
+
+    def _read(self, names: Sequence[str], memory: int, passes: int, part: int) -> pl.DataFrame:
+        """The rows and keys of one pass."""
+        if passes == 1 and self.rows * 8 * len(self._schema) * 2 <= memory:
+            # All of it is so little that it is read once, whatever is asked for next.
+            if self._whole is None:
+                self._whole = pl.read_parquet(self.path, glob=False)
+            return self._whole.select("row", *names)
+        scan = pl.scan_parquet(self.path, glob=False).select("row", *names)
+        if passes > 1:
+            scan = scan.filter(pl.col(names[0]) % passes == part)
+        return scan.collect(engine="streaming")
 
     def repeats(self, names: Sequence[str], memory: int) -> tuple[Ints, Ints]:
         """The rows whose keys repeat those of another, ascending, and the first row that each repeats."""
