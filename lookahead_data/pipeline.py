@@ -203,8 +203,13 @@ def _outlet(folder: Path, split: str, unit: Unit, settings: Settings, model: Mod
     return Outlet(folder, split, unit.index, settings, model.pad_id)
 
 
+WRITTEN = ("row", "offset", "key", "split", "input_ids", "labels", "weights")
+"""The columns that are read of converted rows, as far as they are there."""
+
+
 def split_up(batch: pa.RecordBatch, splits: int) -> list[pa.RecordBatch]:
-    """The rows of each of so many splits."""
+    """The rows of each of so many splits, with the columns that are still read."""
+    batch = batch.select([name for name in WRITTEN if name in batch.schema.names])
     if splits == 1:
         return [batch]
     places = batch.column("split").to_numpy()

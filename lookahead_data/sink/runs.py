@@ -173,7 +173,8 @@ def merged(folder: Path, runs: Sequence[Run], low: int, high: int) -> tuple[pa.T
                 start = 0 if low <= 0 else int(np.searchsorted(keys, np.uint64(low)))
                 stop = len(keys) if high > _LARGEST else int(np.searchsorted(keys, np.uint64(high)))
                 if start < stop:
-                    # A copy, and one that was looked at: offsets of a damaged file may point anywhere.
+                    # A copy, or all that was read of the mapped files would count as memory in use; and one that
+                    # was looked at, since offsets of a damaged file may point anywhere.
                     piece = batch.slice(start, stop - start)
                     piece.validate(full=True)
                     slices.append(piece.take(pa.array(np.arange(stop - start))))
