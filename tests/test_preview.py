@@ -312,7 +312,7 @@ def test_only_the_head_of_a_long_answer_is_encoded(start: str, most: int, builti
             return super().encode(texts)
 
     engine = Counting(builtin)
-    answer = start + "many words in a long answer " * 1000
+    answer = start + "many words in a long answer " * 2000  # more than is encoded at once
     heads = heads_of(pa.array([answer], pa.large_string()), builtin, engine, 6)
     assert heads.to_list() == answer_heads([answer], builtin, 6)
     assert 0 < engine.size < most

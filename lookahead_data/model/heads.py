@@ -23,8 +23,10 @@ from lookahead_data.texts import is_nfc
 TRIES = ((6, 24), (12, 64), (24, 512))
 """How much of a long answer is encoded: so many bytes for each token of the preview, and up to so many
 more until there is a place to cut. Most answers need no more than the first pair says."""
-ENTIRE = ((1 << 40, 0),)
+ENTIRE = (1 << 40, 0)
 """No answer is as long as that: all of it is encoded, as after the other tries."""
+LITTLE = 1 << 15
+"""Bytes of answers that are encoded as a whole at once: a call of an engine takes as long as that."""
 SAMPLED = 16384
 """Bytes of each batch's answers whose heads are found by the slow, obvious way too."""
 
@@ -139,15 +141,17 @@ def heads_of(
     tokens = np.zeros(len(answers), np.int64)
     whole = np.zeros(len(answers), bool)
     left = np.arange(len(answers))
-    for enough, window in ENTIRE if entire else (*TRIES, *ENTIRE):
-        if not len(left):
-            break
+    sizes = np.diff(bounds)
+    for enough, window in (*TRIES, ENTIRE):
+        if entire or sizes[left].sum() <= LITTLE:
+            enough, window = ENTIRE
         some = answers if len(left) == len(answers) else answers.take(pa.array(left))
         tried = _head_ends(some, tokenizer, engine, count, enough * count, window)
         ends[left], tokens[left], whole[left] = tried.ends, tried.tokens, tried.whole
         left = left[~tried.sure]
+        if not len(left) or (enough, window) == ENTIRE:
+            break
     ends[left] = 0
-    sizes = np.diff(bounds)
     for _ in range(3):  # a character has at most three bytes behind its first
         places = np.minimum(bounds[:-1] + ends, max(len(raw) - 1, 0))
         inside = (ends < sizes) & ((raw[places] & 0xC0) == 0x80) if len(raw) else np.zeros(len(ends), bool)
