@@ -124,6 +124,7 @@ class Plan:
         settings: with `template_date` set where the template depends on the day.
         inputs, units: in order.
         evaluation: the files of evaluation items that the corpus must not hold.
+        function: the SHA-256 of the module of the user's function that tells safety rows, if there is one.
         shapes: those of the inputs, in their order: the arguments of `source.conversations.Shape`.
         tokenizer: name and SHA-256.
         template: name and SHA-256, or None for plain concatenation.
@@ -138,6 +139,7 @@ class Plan:
     template: Mapping[str, str] | None
     warnings: tuple[str, ...] = ()
     evaluation: tuple[InputFile, ...] = ()
+    function: str | None = None
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -156,6 +158,7 @@ class Plan:
                 for item, shape in zip(self.inputs, self.shapes, strict=True)
             ],
             "evaluation": [item.describe() for item in self.evaluation],
+            "function": self.function,
             "units": [asdict(unit) for unit in self.units],
             "tokenizer": dict(self.tokenizer),
             "template": dict(self.template) if self.template else None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from lookahead_data.config import Settings
+from lookahead_data.curation.classes import module_digest
 from lookahead_data.curation.mixing import check_sources
 from lookahead_data.curation.where import Condition
 from lookahead_data.errors import InputError
@@ -63,6 +64,7 @@ def plan_corpus(files: Sequence[InputFile], settings: Settings, shapes: Sequence
         tokenizer={},
         template=None,
         evaluation=_evaluation(settings),
+        function=settings.safety_function and module_digest(settings.safety_function),
     )
 
 

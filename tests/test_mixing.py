@@ -334,6 +334,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "number = 5\n"
     )
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # which the folder is added to
     yield "told_by_us"
     sys.modules.pop("told_by_us", None)
 
@@ -355,6 +356,29 @@ def test_a_function_tells_the_class(tmp_path: Path, module: str, monkeypatch: py
     assert report.previews == 60 - short
     found = la.curate(source, safety_function=name, keep={"other": 0.0})
     assert len(found.verdicts) == 60 - short
+
+
+def test_another_function_of_the_same_name_is_another_job(tmp_path: Path, module: str) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", rows_of("rows", 6))
+    convert(source, tmp_path / "out", safety_function=f"{module}:short")
+    code = tmp_path / "told_by_us.py"
+    code.write_text(code.read_text().replace("17", "18"))
+    with pytest.raises(la.OutputError, match="another job's output: function is"):
+        la.convert(
+            source,
+            tmp_path / "out",
+            tokenizer="builtin",
+            workers=1,
+            unit_size=20_000,
+            safety_function=f"{module}:short",
+        )
+
+
+def test_raw_input_is_shown_as_safety_rows_become(tmp_path: Path) -> None:
+    files = [write_jsonl(tmp_path / f"{name}.jsonl", rows_of(name, 1)) for name in ("one", "two")]
+    paths = list(map(str, files))
+    seen, _ = la.inspect(paths, tokenizer="builtin", safety_set=paths[1:], rows=2)
+    assert [any(run.kind == "preview" for run in row.runs) for row in seen] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,8 @@ def _work(connection: Connection, settings: Settings) -> None:
     _end_with_parent()
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.meta_path.insert(0, _WithoutPandas())
+    if settings.safety_function is None:  # the user's own code may need it
+        sys.meta_path.insert(0, _WithoutPandas())
     engines: Engines | None = None
     with contextlib.suppress(LookaheadError):  # the parent meets the same error and tells it
         engines = preload(settings)

@@ -12,10 +12,11 @@ from typing import Any
 from lookahead_data.batches import Reject
 from lookahead_data.columns import IGNORED
 from lookahead_data.config import Settings
+from lookahead_data.curation.mixing import is_safety_set
 from lookahead_data.errors import OutputError
-from lookahead_data.model.load import load_model
+from lookahead_data.model.load import Model, load_model
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
-from lookahead_data.pipeline import build_stages, run_stages
+from lookahead_data.pipeline import Converted, build_stages, run_stages
 from lookahead_data.plan import InputFile
 from lookahead_data.sink.formats import open_shard
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
@@ -25,6 +26,7 @@ from lookahead_data.source.conversations import Shape, converse
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.recognize import recognize
 from lookahead_data.source.records import Record
+from lookahead_data.stages.select import Choice
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,13 @@ def inspect(
         shapes, _ = recognize(files, chosen)
         model = load_model(chosen, frozenset(shape.kind for shape in shapes))
         wanted = itertools.islice(_records(files, shapes, chosen), start, start + rows)
-        batches = itertools.chain.from_iterable(
-            converse((record for _, record in group), shape)
-            for shape, group in itertools.groupby(wanted, key=operator.itemgetter(0))
+        converted_rows = itertools.chain.from_iterable(
+            _converted((record for _, record in group), files[at], shapes[at], chosen, model)
+            for at, group in itertools.groupby(wanted, key=operator.itemgetter(0))
         )
         seen: list[SeenRow] = []
         rejects: list[Reject] = []
-        for converted in run_stages(batches, build_stages(chosen, model)):
+        for converted in converted_rows:
             rejects += converted.rejects
             columns = converted.batch.select(["row", "input_ids", "labels", "previews"]).to_pylist()
             for row in columns:
@@ -114,11 +116,18 @@ def inspect(
 
 def _records(
     files: Sequence[InputFile], shapes: Sequence[Shape], settings: Settings
-) -> Iterator[tuple[Shape, Record]]:
-    """The records of all files, each with its shape."""
-    for file, shape in zip(files, shapes, strict=True):
+) -> Iterator[tuple[int, Record]]:
+    """The records of all files, each with the place of its file."""
+    for at, (file, shape) in enumerate(zip(files, shapes, strict=True)):
         for record in readers.read_all(file, max_line_size=settings.max_line_size, names=shape.all_fields):
-            yield shape, record
+            yield at, record
+
+
+def _converted(
+    records: Iterator[Record], file: InputFile, shape: Shape, settings: Settings, model: Model
+) -> Iterator[Converted]:
+    choice = Choice(all_safe=is_safety_set(settings, file.name))
+    return run_stages(converse(records, shape), build_stages(settings, model, choice))
 
 
 def _written(folder: Path, rows: int, start: int, tokenizer: str | None) -> Iterator[SeenRow]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Show evaluation items, and the rows that share words with them.",
 )
 @click.option("--ids", is_flag=True, help="Show token ids and labels too.")
-@o.options(o.TOKENIZER, o.PREVIEW, o.SOURCE, o.MODEL)
+@o.options(o.TOKENIZER, o.PREVIEW, o.SAFETY, o.SOURCE, o.MODEL)
 @o.config_option
 @o.json_option
 @o.told

@@ -7,11 +7,14 @@ The openings are those by which refusals are commonly counted, after the list of
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
+import inspect
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -161,6 +164,17 @@ def load_function(name: str) -> Callable[[list[dict[str, Any]]], bool]:
     if not callable(found):
         raise SettingsError(f"{name!r} is not a function", where="--safety-function")
     return cast(Callable[[list[dict[str, Any]]], bool], found)
+
+
+def module_digest(name: str) -> str:
+    """The SHA-256 of the module that a function is in, by which a job knows that it is still the same.
+
+    Raises:
+        SettingsError: there is no such function.
+    """
+    source = inspect.getsourcefile(inspect.unwrap(load_function(name)))
+    data = Path(source).read_bytes() if source else name.encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 @functools.cache
