@@ -320,6 +320,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "all of a kind": {"mode": "virtual", "phrase": "Let's go: ", "connector": "\n→ ", "template_args": {"a": [1, "b c"], "d": False}, "template_date": "2026-01-31", "mask_preview": True, "end_token": "<|im_end|>"},
     "sizes": {"unit_size": 12345, "shard_size": 99, "max_line_size": 5000, "max_length": 70, "overlength": "truncate"},
     "packed": {"pack": 300, "profile": "packed-hf", "overlength": "split"},
+    "curation": {"where": ("turns > 1", "len_tokens(prompt) < 9"), "keep": {"other": 0.5}, "refusals": ("No.", "Nein"), "exempt_safety": False, "seed": 3, "dedup": "prompt", "dedup_ignores": ("case",), "near_dedup": 0.7, "decontaminate": ("a b.jsonl",)},
+    "arrangement": {"mix": {"a=b.jsonl": 2.5, "c": "30%"}, "safety_share": 0.1, "safety_by": "repeating", "safety_set": ("c",), "preview_safety": True, "split": {"validation": 0.01, "test": 0.02}, "shuffle": 0, "order": "length"},
+    "classes": {"safety_field": "is safe", "preview_safety": False},
     "fields": {"shape": "prompt-completion", "input_field": "the prompt", "output_field": "--answer", "system_field": "s"},
 }  # fmt: skip
 
@@ -343,6 +346,7 @@ CHANGES: list[tuple[dict[str, Any], str, int, dict[str, Any]]] = [
     ({}, "packed-hf", 4097, {"pack": 8192}),
     ({"max_length": 5000}, "packed-hf", 700, {"pack": 8192, "max_length": 5000}),
     ({"pack": 512}, "packed-hf", 700, {"pack": 512}),
+    ({"split": {"validation": 0.1}}, "llama-factory", 700, {}),
     ({"pack": 512}, "sft", 500, {"pack": None, "max_length": 512}),
     ({"pack": 512, "max_length": 100}, "llama-factory", 100, {"pack": None, "max_length": 100}),
     (

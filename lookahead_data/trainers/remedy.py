@@ -32,8 +32,10 @@ def remedy(folder: Path, settings: Settings, inputs: Sequence[str], longest: int
 
 
 def in_profile(settings: Settings, profile: str, longest: int) -> Settings:
-    """The settings that give the same documents in another profile."""
+    """The settings that give the same documents in another profile, in one split where it knows no more."""
     changes: dict[str, Any] = {"profile": profile}
+    if profile == "llama-factory":
+        changes["split"] = {}  # it is one dataset
     if PROFILES[profile].packed and settings.pack is None:
         most = max(longest, settings.max_length or 0, 2)
         changes["pack"] = max(PACK, 1 << (most - 1).bit_length())
@@ -61,7 +63,7 @@ def options(settings: Settings) -> Iterator[str]:
         if isinstance(value, Mapping):
             for key, argument in value.items():
                 yield option
-                yield f"{key}={json.dumps(argument)}"
+                yield f"{key}={argument if field.name == 'mix' else json.dumps(argument)}"
         elif isinstance(value, tuple):
             for item in value:
                 yield option
