@@ -346,7 +346,7 @@ CHANGES: list[tuple[dict[str, Any], str, int, dict[str, Any]]] = [
     ({}, "packed-hf", 4097, {"pack": 8192}),
     ({"max_length": 5000}, "packed-hf", 700, {"pack": 8192, "max_length": 5000}),
     ({"pack": 512}, "packed-hf", 700, {"pack": 512}),
-    ({"split": {"validation": 0.1}}, "llama-factory", 700, {}),
+    ({"split": {"validation": 0.1}}, "llama-factory", 700, {"split": {}}),
     ({"pack": 512}, "sft", 500, {"pack": None, "max_length": 512}),
     ({"pack": 512, "max_length": 100}, "llama-factory", 100, {"pack": None, "max_length": 100}),
     (
