@@ -15,12 +15,13 @@ import polars as pl
 import pyarrow as pa
 
 from lookahead_data.backends.local import Crew, Job
-from lookahead_data.config import Settings, quarantine_limit
+from lookahead_data.config import Settings
 from lookahead_data.curating import CurationReport, curate_corpus, report_on
 from lookahead_data.curation.where import Condition
 from lookahead_data.errors import OutputError, QuarantineError, SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model, token_counter
+from lookahead_data.numerals import quarantine_limit
 from lookahead_data.ordering import ranges_of
 from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
 from lookahead_data.planning import plan_corpus, plan_job

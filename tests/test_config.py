@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from lookahead_data.config import CONNECTOR, PHRASE, Settings, parse_size
+from lookahead_data.config import CONNECTOR, PHRASE, Settings
 from lookahead_data.errors import SettingsError
 from lookahead_data.jobfile import load_config
+from lookahead_data.numerals import parse_size
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -10,8 +10,8 @@ from helpers import PAIRS, write_jsonl
 
 import lookahead_data as la
 from lookahead_data.cli import main
-from lookahead_data.config import quarantine_limit
 from lookahead_data.errors import InputError, QuarantineError, SettingsError
+from lookahead_data.numerals import quarantine_limit
 
 BAD = [{"prompt": "a", "completion": " "}, {"prompt": "a"}]
 

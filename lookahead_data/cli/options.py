@@ -15,9 +15,10 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from lookahead_data.config import CHOICES, IGNORABLE, Settings, parse_size
+from lookahead_data.config import CHOICES, IGNORABLE, Settings
 from lookahead_data.errors import LookaheadError, SettingsError
 from lookahead_data.jobfile import Job, load_config
+from lookahead_data.numerals import parse_size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lookahead_data.config import Settings, share_of
+from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES, OTHER, SAFETY
 from lookahead_data.errors import InputError, SettingsError
+from lookahead_data.numerals import share_of
 
 Counted = npt.NDArray[np.int64]
 """Rows that are left, by source (see `source_of`) and class, shape (sources + 1, classes)."""
