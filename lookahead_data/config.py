@@ -91,7 +91,8 @@ class Settings:
         safety_set: inputs (files, folders or glob patterns) all rows of which are of the class `safety`, beside
             what else tells it.
         safety_share: the share of the rows written, from 0 to 1, that rows of the class `safety` make up at least.
-        safety_by: how that is reached: by `sampling` the other rows down, or by `repeating` these.
+        safety_by: how that is reached: by `sampling` the other rows down, or by `repeating` these. It comes behind
+            `mix`, whose shares may shift by it.
         exempt_safety: conditions do not apply to rows of the class `safety`, nor does sampling unless
             `keep` names it.
         mix: how often the rows of some inputs (files, folders or glob patterns) are written: 2.5 is twice, and

@@ -119,8 +119,9 @@ def show_manifest(manifest: Manifest) -> None:
     totals, settings = manifest.totals, manifest.settings
     shards = len(manifest.document["shards"])
     lengths = totals["length_quantiles"]
+    again = f" ({totals['repeated']:,} are repeats)" if totals["repeated"] else ""
     click.echo(
-        f"{manifest.folder}: {totals['written']:,} of {totals['read']:,} rows, {totals['tokens']:,} tokens "
+        f"{manifest.folder}: {totals['written']:,} of {totals['read']:,} rows{again}, {totals['tokens']:,} tokens "
         f"({totals['supervised_tokens']:,} supervised) in {shards} shard{'s' * (shards != 1)}"
     )
     if settings.mode != "none":
@@ -145,7 +146,8 @@ def show_manifest(manifest: Manifest) -> None:
             f"(of those read {100 * before['share']:.2f} %)"
         )
     if settings.split:
-        parts = (f"{name} {split['rows']:,} rows" for name, split in manifest.document["splits"].items())
+        rows = "packed rows" if settings.pack else "rows"
+        parts = (f"{name} {split['rows']:,} {rows}" for name, split in manifest.document["splits"].items())
         click.echo(f"  splits     {', '.join(parts)}")
     if settings.pack:
         padding = f", {totals['pad_tokens']:,} tokens of padding" if totals["pad_tokens"] else ""

@@ -50,8 +50,10 @@ def card(manifest: Manifest) -> str:
     files = "\n".join(
         f"  - split: {name}\n    path: {path}" for name, path in data_files(profile, settings).items()
     )
+    again = f", of which {totals['repeated']:,} are repeats" if totals["repeated"] else ""
+    rows = "packed rows" if settings.pack else "rows"
     splits = "".join(
-        f"\n| rows of `{name}` | {split['rows']:,} |"
+        f"\n| {rows} of `{name}` | {split['rows']:,} |"
         for name, split in document["splits"].items()
         if settings.split
     )
@@ -68,7 +70,7 @@ Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f"
 
 | | |
 |---|---|
-| rows | {totals["written"]:,} |{splits}
+| rows | {totals["written"]:,}{again} |{splits}
 | tokens | {totals["tokens"]:,} |
 | supervised tokens | {totals["supervised_tokens"]:,} |
 | rows left out | {sum(totals["filtered"].values()):,} filtered, {sum(totals["quarantined"].values()):,} quarantined |{packed}
