@@ -1,13 +1,20 @@
-"""Fixtures that many tests use: tokenizers of every kind, and the real material where it is at hand."""
+"""Fixtures that several files use: tokenizers of every kind, corpora, and the real material where it is at hand."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import SHARED, make_llama_like, make_metaspace_first, make_wordpiece
+from arranged import ROWS
+from faults import golden_of
+from forgery import folder_of_several_units
+from helpers import SHARED, make_llama_like, make_metaspace_first, make_wordpiece, write_jsonl
+from jobs import Job, small_job
 
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
+from lookahead_data.reading import course
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +54,41 @@ def any_tokenizer(request: pytest.FixtureRequest) -> LoadedTokenizer:
     return load_tokenizer(
         str(request.getfixturevalue(request.param)) if request.param != "builtin" else "builtin"
     )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The corpus of `arranged`."""
+    return write_jsonl(tmp_path / "rows.jsonl", ROWS)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished folder with several units, shards and row groups, and rows of each outcome; not to be changed."""
+    return folder_of_several_units(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(made, tmp_path / "out"))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A small job of two units."""
+    return small_job(tmp_path_factory.mktemp("job"), 40, 2)
+
+
+@pytest.fixture(scope="module")
+def golden(job: Job) -> Path:
+    """What the job makes undisturbed; of the file's own job, where it has one."""
+    return golden_of(job)
+
+
+@pytest.fixture(scope="module")
+def little_at_once() -> Iterator[None]:
+    """So few tokens are taken out of a window together that small corpora have many such parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(course, "TOKENS_AT_ONCE", 20)
+        yield

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,12 @@ from tokenizers import (
     trainers,
 )
 
+import lookahead_data as la
 from lookahead_data.assets.train_tokenizer import texts
+from lookahead_data.model.tokenizer import LoadedTokenizer
+from lookahead_data.reading.rows import Rows
+from lookahead_data.sink.formats import PARQUET
+from lookahead_data.sink.profiles import PROFILES
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -32,6 +39,14 @@ PAIRS = [
     },
     {"prompt": "Write emoji.", "completion": "👩‍👩‍👧‍👦 is a family of four, and 🎉 is a party."},
 ]
+
+TEXTS = ["One.", "Two and three.", "Ein Käse, „gereift“ 🎉", "for n in range(10):\n    print(n)\n" * 4, "x"]
+
+READ = [name for name, profile in PROFILES.items() if profile.format == PARQUET]
+"""Profiles whose folders are read back."""
+
+Document = tuple[list[int], list[int]]
+"""Ids and labels."""
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
@@ -53,12 +68,90 @@ def read_quarantine(folder: Path) -> list[dict[str, Any]]:
     return [row for file in files for row in read_jsonl(file)]
 
 
+def convert(inputs: Any, out: Path, **changes: Any) -> la.Manifest:
+    """Convert with the built-in tokenizer."""
+    return la.convert(inputs, out, **({"tokenizer": "builtin"} | changes))
+
+
+def convert_verified(source: Any, out: Path, **changes: Any) -> la.Manifest:
+    """Convert with the built-in tokenizer, and hold the folder against its account, every row converted again."""
+    paths = [str(path) for path in source] if isinstance(source, list) else str(source)
+    manifest = la.convert(
+        paths, out, **{"tokenizer": "builtin", "workers": 1, "unit_size": 20_000, **changes}
+    )
+    checked = la.verify(out, deep=10**9)
+    assert checked.ok, checked.problems
+    assert checked.compared == manifest.totals["written"]
+    totals = manifest.totals
+    gone = sum(totals["filtered"].values()) + sum(totals["quarantined"].values())
+    assert totals["read"] + totals["repeated"] == totals["written"] + gone
+    return manifest
+
+
+def texts_of(out: Path, tokenizer: LoadedTokenizer) -> list[str]:
+    """What the training rows of an output folder say."""
+    return [tokenizer.decode(row["input_ids"]) for row in read_rows(out)]
+
+
+def digests(out: Path) -> dict[str, str]:
+    """The SHA-256 of each Parquet file below a folder."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*.parquet"))
+    }
+
+
+def as_chatml(prompt: str, completion: str, system: str = "") -> str:
+    """The text of a row, as the built-in template has it."""
+    head = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
+    return f"{head}<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{completion}<|im_end|>\n"
+
+
+def in_all_profiles(home: Path, count: int, repeats: int, unit_size: int) -> Path:
+    """One corpus in all profiles that are read back, each in a folder of its name.
+
+    Args:
+        count: of rows, beside `PAIRS`.
+        repeats: how many times over the longest answer says it.
+    """
+    rows = [{"prompt": f"say {n}", "completion": f"it is {n} " * (n % repeats + 1)} for n in range(count)]
+    corpus = write_jsonl(home / "rows.jsonl", [*PAIRS, *rows])
+    for profile in READ:
+        pack = {"pack": 60} if PROFILES[profile].packed else {}
+        convert(corpus, home / profile, profile=profile, unit_size=unit_size, **pack)
+    return home
+
+
+def rows_in(batch: Rows) -> list[Document]:
+    """Ids and labels of each row of a batch of the reader."""
+    cuts = pairwise(batch.bounds.tolist())
+    return [(batch.ids[a:b].tolist(), batch.labels[a:b].tolist()) for a, b in cuts]
+
+
 def conversation(*contents: str, system: str | None = None) -> list[dict[str, str]]:
     """User and assistant in turns, maybe after a system message."""
     head = [{"role": "system", "content": system}] if system is not None else []
     return head + [
         {"role": "assistant" if at % 2 else "user", "content": text} for at, text in enumerate(contents)
     ]
+
+
+def obvious_blocks(documents: list[Document], capacity: int, limit: int | None) -> list[list[Document]]:
+    """Token by token: the blocks, each with the pieces of documents in it."""
+    blocks: list[list[Document]] = []
+    room = 0
+    for ids, labels in documents:
+        for at, (token, label) in enumerate(zip(ids, labels, strict=True)):
+            if not room:
+                blocks.append([])
+                room = capacity
+            if not at or room == capacity or (limit and at % limit == 0):
+                blocks[-1].append(([], []))
+            piece = blocks[-1][-1]
+            piece[1].append(label if piece[0] else -100)
+            piece[0].append(token)
+            room -= 1
+    return blocks
 
 
 def supervised_runs(ids: Sequence[int], labels: Sequence[int]) -> list[tuple[int, int]]:

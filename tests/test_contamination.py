@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
-from helpers import write_jsonl
+from curated import ROWS, convert, filtered
+from helpers import read_quarantine, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,3 +86,69 @@ def test_short_items_are_counted_and_told(tmp_path: Path) -> None:
 def test_no_least_number_of_words_is_refused() -> None:
     with pytest.raises(la.SettingsError, match="evaluation_min_words must be a whole number of at least 1"):
         la.Settings(evaluation_min_words=0)
+
+
+def test_contamination_is_left_out_or_only_reported(tmp_path: Path) -> None:
+    rows = [dict(row) for row in ROWS]
+    rows[11]["prompt"] += " What, then, is the airspeed velocity of an unladen swallow in the month of May?"
+    rows[12]["completion"] = "It is short, the item."
+    items = [
+        {
+            "question": "what then is the airspeed velocity of an unladen swallow in the month of may",
+            "answer": "11 m/s",
+        },
+        {"question": "Short, the item!", "answer": "yes"},
+        {
+            "question": "Nobody asks this one, ever, in this corpus or in any other that there may be",
+            "answer": "no",
+        },
+    ]
+    source, evaluation = (
+        write_jsonl(tmp_path / "rows.jsonl", rows),
+        write_jsonl(tmp_path / "eval.jsonl", items),
+    )
+    manifest = convert(source, tmp_path / "out", decontaminate=[evaluation])
+    assert filtered(tmp_path / "out") == {11: "contaminated", 12: "contaminated"}
+    assert manifest.document["curation"]["contamination"] == {
+        "items": 3, "items_not_read": 0, "items_too_short": 0, "items_found": 2, "rows": 2, "left_out": True,
+    }  # fmt: skip
+    assert [entry["path"] for entry in manifest.document["evaluation"]] == [str(evaluation)]
+    found = pl.read_parquet(tmp_path / "out" / "curation" / "contamination.parquet")
+    assert found.select("row", "evaluation_row", "words", "whole").rows() == [
+        (11, 0, 15, True),
+        (12, 1, 3, True),
+    ]
+    told = [row["message"] for row in read_quarantine(tmp_path / "out")]
+    assert told[1] == f"shares 3 words with row 1 of {evaluation}: short the item"
+    reported = convert(source, tmp_path / "reported", decontaminate=[evaluation], contamination="report")
+    assert reported.totals["filtered"] == {}
+    assert reported.document["curation"]["contamination"]["rows"] == 2
+    by_answer = convert(source, tmp_path / "answers", decontaminate=[evaluation], evaluation_field="answer")
+    assert by_answer.document["curation"]["contamination"]["items"] == 3
+
+
+def test_evaluation_items_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    class Hears(la.Listener):
+        said: list[str] = []  # noqa: RUF012
+
+        def warned(self, message: str) -> None:
+            self.said.append(message)
+
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    evaluation = tmp_path / "eval.jsonl"
+    evaluation.write_text('{"prompt": "a b c", "completion": "d"}\nnot json\n')
+    manifest = convert(source, tmp_path / "out", decontaminate=[evaluation], listener=Hears())
+    found = manifest.document["curation"]["contamination"]
+    assert (found["items"], found["items_not_read"]) == (1, 1)
+    assert any(message.startswith(f"row 1 of {evaluation} cannot be looked for") for message in Hears.said)
+
+
+def test_another_evaluation_set_is_another_job(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    evaluation = write_jsonl(tmp_path / "eval.jsonl", [{"question": "a b c d", "answer": "e"}])
+    convert(source, tmp_path / "out", decontaminate=[evaluation])
+    write_jsonl(evaluation, [{"question": "x y z", "answer": "e"}])
+    with pytest.raises(la.OutputError, match="holds another job's output: evaluation"):
+        convert(source, tmp_path / "out", decontaminate=[evaluation])
+    with pytest.raises(la.InputError):
+        convert(source, tmp_path / "other", decontaminate=[tmp_path / "nowhere.jsonl"])

@@ -1,4 +1,4 @@
-"""Which rows are converted: conditions, sampling, duplicates, near duplicates, contamination."""
+"""Curation as a whole: what duplicates leave, `curate`, its account, and going on after stops."""
 
 from __future__ import annotations
 
@@ -12,212 +12,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
-from helpers import conversation, read_jsonl, read_quarantine, read_rows, write_jsonl
+from curated import ROWS, convert, filtered
+from helpers import read_rows, write_jsonl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import lookahead_data as la
-from lookahead_data.columns import MESSAGE
-from lookahead_data.curation.classes import OPENINGS, is_refusal, refuses
 from lookahead_data.curation.clusters import Components
-from lookahead_data.curation.fields import FIELDS, field_lists, field_texts
-from lookahead_data.curation.sampling import chances
-from lookahead_data.curation.where import Condition
 from lookahead_data.sink import publish
-from lookahead_data.talk import Talk
-
-WORDS = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "omicron",
-    "pi",
-    "rho",
-    "sigma",
-    "tau",
-]
-
-
-def text(seed: int, words: int = 30) -> str:
-    chosen = np.random.default_rng(seed).choice(WORDS, words)
-    return " ".join(chosen) + f" {seed}"
-
-
-ROWS = [{"prompt": text(at), "completion": text(1000 + at)} for at in range(60)]
-
-
-def convert(source: Path, folder: Path, **changes: Any) -> la.Manifest:
-    return la.convert(source, folder, **({"tokenizer": "builtin", "workers": 1} | changes))
-
-
-def filtered(folder: Path) -> dict[int, str]:
-    return {row["row"]: row["reason"] for row in read_quarantine(folder) if row["outcome"] == "filtered"}
-
-
-def talk_of(rows: list[list[dict[str, str]]]) -> Talk:
-    return Talk(pa.array(rows, pa.list_(MESSAGE)))
-
-
-CONVERSATIONS = st.lists(
-    st.lists(
-        st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text(max_size=5)), max_size=6
-    ),
-    max_size=6,
-)
-
-
-@given(rows=CONVERSATIONS)
-def test_fields_of_conversations(rows: list[list[tuple[str, str]]]) -> None:
-    talk = talk_of([[{"role": role, "content": said} for role, said in row] for row in rows])
-    for field in FIELDS:
-        expected = []
-        for row in rows:
-            last = max((at for at, (role, _) in enumerate(row) if role == "assistant"), default=len(row))
-            part = {"prompt": row[:last], "completion": row[last : last + 1], "conversation": row}[field]
-            expected.append([said for _, said in part])
-        assert field_lists(talk, field).to_pylist() == expected
-        assert field_texts(talk, field).to_pylist() == ["\n".join(parts) for parts in expected]
-
-
-# -------------------------------------------------------------------------------------- conditions
-
-
-@pytest.mark.parametrize(
-    ("condition", "expected"),
-    [
-        ("len_chars(completion) > 3", [False, True, True]),
-        ("len_words(prompt) = 2", [True, False, True]),
-        ("turns > 2 or starts_with(prompt, 'b')", [False, True, False]),
-        ("not regexp_like(conversation, '[0-9]')", [True, True, False]),
-        ("true", [True, True, True]),
-    ],
-)
-def test_conditions(condition: str, expected: list[bool]) -> None:
-    talk = talk_of([conversation("two words", "abc"), conversation("b", "abcd"), conversation("a 1", "ääää")])
-    assert Condition(condition).holds(talk).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    "condition",
-    ["", "nonsense(prompt)", "len_chars(answer) > 1", "prompt", "1", "len_words(turns) > 1", "prompt >"],
-)
-def test_what_is_no_condition_is_refused_before_the_work(condition: str, tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
-    with pytest.raises(la.SettingsError, match="no condition") as refused:
-        convert(source, tmp_path / "out", where=[condition])
-    assert refused.value.where == "--where"
-    assert not (tmp_path / "out").exists()
-
-
-def test_each_condition_is_counted_by_its_rows(tmp_path: Path) -> None:
-    rows = [{"prompt": "p" * at, "completion": "c" * (20 - at)} for at in range(1, 20)]
-    source = write_jsonl(tmp_path / "rows.jsonl", rows)
-    manifest = convert(source, tmp_path / "out", where=["len_chars(prompt) > 5", "len_chars(completion) > 5"])
-    gone = filtered(tmp_path / "out")
-    assert set(gone) == {*range(5), *range(14, 19)}
-    assert manifest.totals["filtered"] == {"where": 10}
-    assert manifest.totals["written"] == len(read_rows(tmp_path / "out")) == 9
-    assert la.verify(tmp_path / "out", deep=100).ok
-
-
-# ---------------------------------------------------------------------------------------- sampling
-
-
-def test_openings_of_refusals_are_told_alike_one_by_one_and_together() -> None:
-    said = [
-        *OPENINGS,
-        *(opening.upper() for opening in OPENINGS),
-        "  I can’t help with that.",
-        "\nI'm sorry, but no.",
-        "I can help.",
-        "He said: I cannot.",
-        "Sorry to hear that! Here is what to do:",
-        "",
-        "Nein, das geht nicht.",
-    ]
-    together = refuses(pa.array(said, pa.large_string())).tolist()
-    assert together == [is_refusal(one) for one in said]
-    assert together == [True] * (2 * len(OPENINGS) + 2) + [False] * 5
-    assert is_refusal("Nein, das geht nicht.", ["nein"])
-
-
-def test_sampling_keeps_safety_and_its_share_of_the_rest(tmp_path: Path) -> None:
-    rows = [
-        {"prompt": text(at), "completion": ("I'm sorry, but I can't. " if at % 10 == 0 else "") + text(at, 5)}
-        for at in range(2000)
-    ]
-    source = write_jsonl(tmp_path / "rows.jsonl", rows)
-    manifest = convert(source, tmp_path / "out", keep={"other": 0.5})
-    gone = filtered(tmp_path / "out")
-    assert all(row % 10 for row in gone)
-    assert abs(len(gone) - 900) < 5 * (1800 * 0.25) ** 0.5  # five standard deviations
-    assert manifest.totals["safety_read"] == 200
-    # The choice on a row is its own: others may come, and batches, files and workers change nothing.
-    grown = write_jsonl(tmp_path / "grown.jsonl", [*ROWS, *rows])
-    convert(grown, tmp_path / "grown", keep={"other": 0.5})
-    later = {row - len(ROWS) for row in filtered(tmp_path / "grown") if row >= len(ROWS)}
-    assert later == set(gone)
-    convert(source, tmp_path / "seeded", keep={"other": 0.5}, seed=1)
-    assert set(filtered(tmp_path / "seeded")) != set(gone)
-
-
-def test_chances_are_even_and_those_of_equal_rows_equal() -> None:
-    talk = talk_of([conversation(text(at % 5000), "a") for at in range(10000)])
-    found = chances(talk, "prompt", 0)
-    assert (found[:5000] == found[5000:]).all()
-    counts = np.histogram(found[:5000], 10, (0, 1))[0]
-    assert abs(counts - 500).max() < 5 * 450**0.5
-    other = chances(talk, "prompt", 1)
-    assert abs(np.corrcoef(found[:5000], other[:5000])[0, 1]) < 0.1
-
-
-def test_conditions_pass_over_safety_unless_told_otherwise(tmp_path: Path) -> None:
-    rows = [{"prompt": "How?", "completion": "I can't."}, {"prompt": "How?", "completion": "So."}]
-    source = write_jsonl(tmp_path / "rows.jsonl", rows)
-    where = ["len_chars(completion) > 20"]
-    convert(source, tmp_path / "exempt", where=where)
-    convert(source, tmp_path / "not", where=where, exempt_safety=False)
-    assert set(filtered(tmp_path / "exempt")) == {1}
-    assert set(filtered(tmp_path / "not")) == {0, 1}
-
-
-@pytest.mark.parametrize("shape", ["pairs", "messages"])
-def test_refusals_can_go_without_a_preview(shape: str, tmp_path: Path) -> None:
-    pairs = [("How?", "I can't help with that, sorry."), ("Why?", "Because it is so, and always was.")] * 20
-    rows: list[dict[str, Any]] = [
-        {"prompt": ask, "completion": say} if shape == "pairs" else {"messages": conversation(ask, say)}
-        for ask, say in pairs
-    ]
-    source = write_jsonl(tmp_path / "rows.jsonl", rows)
-    manifest = convert(source, tmp_path / "out", preview_safety=False)
-    assert manifest.totals["previews"] == 20
-    assert manifest.totals["notes"] == {"safety_without_preview": 20}
-    report = la.preview(source, tmp_path / "out.jsonl", tokenizer="builtin", preview_safety=False).report
-    assert (report.previews, report.notes) == (20, Counter(safety_without_preview=20))
-    assert [row == old for row, old in zip(read_jsonl(tmp_path / "out.jsonl"), rows, strict=True)] == [
-        True,
-        False,
-    ] * 20
-
-
-@pytest.mark.parametrize("keep", [{"nobody": 1.0}, {"other": 2}, {"other": -0.1}, {"other": "many"}])
-def test_what_is_no_rate_is_refused(keep: dict[str, Any]) -> None:
-    with pytest.raises(la.SettingsError, match="no rate"):
-        la.Settings(keep=keep)
-
 
 # -------------------------------------------------------------------------------------- duplicates
 
@@ -287,72 +90,6 @@ def test_near_duplicates_leave_one_of_each_cluster(tmp_path: Path) -> None:
     )
     assert set(filtered(tmp_path / "longest")) == {2, 7}
     assert la.verify(tmp_path / "out", deep=1000).ok
-
-
-def test_contamination_is_left_out_or_only_reported(tmp_path: Path) -> None:
-    rows = [dict(row) for row in ROWS]
-    rows[11]["prompt"] += " What, then, is the airspeed velocity of an unladen swallow in the month of May?"
-    rows[12]["completion"] = "It is short, the item."
-    items = [
-        {
-            "question": "what then is the airspeed velocity of an unladen swallow in the month of may",
-            "answer": "11 m/s",
-        },
-        {"question": "Short, the item!", "answer": "yes"},
-        {
-            "question": "Nobody asks this one, ever, in this corpus or in any other that there may be",
-            "answer": "no",
-        },
-    ]
-    source, evaluation = (
-        write_jsonl(tmp_path / "rows.jsonl", rows),
-        write_jsonl(tmp_path / "eval.jsonl", items),
-    )
-    manifest = convert(source, tmp_path / "out", decontaminate=[evaluation])
-    assert filtered(tmp_path / "out") == {11: "contaminated", 12: "contaminated"}
-    assert manifest.document["curation"]["contamination"] == {
-        "items": 3, "items_not_read": 0, "items_too_short": 0, "items_found": 2, "rows": 2, "left_out": True,
-    }  # fmt: skip
-    assert [entry["path"] for entry in manifest.document["evaluation"]] == [str(evaluation)]
-    found = pl.read_parquet(tmp_path / "out" / "curation" / "contamination.parquet")
-    assert found.select("row", "evaluation_row", "words", "whole").rows() == [
-        (11, 0, 15, True),
-        (12, 1, 3, True),
-    ]
-    told = [row["message"] for row in read_quarantine(tmp_path / "out")]
-    assert told[1] == f"shares 3 words with row 1 of {evaluation}: short the item"
-    reported = convert(source, tmp_path / "reported", decontaminate=[evaluation], contamination="report")
-    assert reported.totals["filtered"] == {}
-    assert reported.document["curation"]["contamination"]["rows"] == 2
-    by_answer = convert(source, tmp_path / "answers", decontaminate=[evaluation], evaluation_field="answer")
-    assert by_answer.document["curation"]["contamination"]["items"] == 3
-
-
-def test_evaluation_items_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    class Hears(la.Listener):
-        said: list[str] = []  # noqa: RUF012
-
-        def warned(self, message: str) -> None:
-            self.said.append(message)
-
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
-    evaluation = tmp_path / "eval.jsonl"
-    evaluation.write_text('{"prompt": "a b c", "completion": "d"}\nnot json\n')
-    manifest = convert(source, tmp_path / "out", decontaminate=[evaluation], listener=Hears())
-    found = manifest.document["curation"]["contamination"]
-    assert (found["items"], found["items_not_read"]) == (1, 1)
-    assert any(message.startswith(f"row 1 of {evaluation} cannot be looked for") for message in Hears.said)
-
-
-def test_another_evaluation_set_is_another_job(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
-    evaluation = write_jsonl(tmp_path / "eval.jsonl", [{"question": "a b c d", "answer": "e"}])
-    convert(source, tmp_path / "out", decontaminate=[evaluation])
-    write_jsonl(evaluation, [{"question": "x y z", "answer": "e"}])
-    with pytest.raises(la.OutputError, match="holds another job's output: evaluation"):
-        convert(source, tmp_path / "out", decontaminate=[evaluation])
-    with pytest.raises(la.InputError):
-        convert(source, tmp_path / "other", decontaminate=[tmp_path / "nowhere.jsonl"])
 
 
 # ------------------------------------------------------------------------------------------- whole
@@ -501,6 +238,9 @@ def test_the_settings_can_be_told_as_options(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
     assert la.Manifest.load(tmp_path / "out").settings == wanted
+
+
+# ------------------------------------------------------------------------------------------- stops
 
 
 def killed_while_it_looks(source: str, out: str) -> None:

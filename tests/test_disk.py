@@ -14,23 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faults import golden_of, resumed
-from jobs import ELSEWHERE, Job, end, forked, problems, side_by_side, small_job, start
+from faults import resumed
+from jobs import ELSEWHERE, Job, end, forked, problems, side_by_side, start
 from outcomes import files
 
 import lookahead_data as la
 
 pytestmark = pytest.mark.skipif(ELSEWHERE, reason="has namespaces, limits and strace of Linux")
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    return small_job(tmp_path_factory.mktemp("job"), 40, 2)
-
-
-@pytest.fixture(scope="module")
-def golden(job: Job) -> Path:
-    return golden_of(job)
 
 
 def refused(job: Job, out: Path) -> list[str]:

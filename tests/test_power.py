@@ -17,8 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from faults import Faults, golden_of, resumed
-from jobs import ELSEWHERE, Job, forked, problems, side_by_side, small_job
+from faults import Faults, resumed
+from jobs import ELSEWHERE, Job, forked, problems, side_by_side
 from outcomes import MANIFEST, finished, unconserved, unfinished
 
 import lookahead_data as la
@@ -261,16 +261,6 @@ def checked(check: Check, name: str, job: Job, golden: Path, home: Path) -> list
         if name:
             MUTATIONS[name][0](patch)
         return check(job, golden, home)
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    return small_job(tmp_path_factory.mktemp("job"), 40, 2)
-
-
-@pytest.fixture(scope="module")
-def golden(job: Job) -> Path:
-    return golden_of(job)
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from crews import run_with_workers
-from faults import golden_of, undisturbed
+from faults import undisturbed
 from jobs import ELSEWHERE, Job, forked, problems, small_job
 from outcomes import MANIFEST, files, finished, unfinished
 
@@ -26,11 +26,6 @@ pytestmark = pytest.mark.skipif(ELSEWHERE, reason="looks at /proc")
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return small_job(tmp_path_factory.mktemp("job"), 60, 3)
-
-
-@pytest.fixture(scope="module")
-def golden(job: Job) -> Path:
-    return golden_of(job)
 
 
 def with_another_engine(job: Job, golden: Path, out: Path) -> list[str]:

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import PAIRS, read_rows, write_jsonl
+from helpers import PAIRS, READ, in_all_profiles, read_rows
 
 import lookahead_data as la
 from lookahead_data.errors import OutputError, SettingsError, TokenizerError
-from lookahead_data.sink.formats import PARQUET
-from lookahead_data.sink.profiles import PROFILES, documents_of
-
-READ = [name for name, profile in PROFILES.items() if profile.format == PARQUET]
+from lookahead_data.sink.profiles import documents_of
 
 torch = pytest.importorskip("torch")
 
@@ -31,13 +28,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One corpus in all profiles, in several shards."""
-    home = tmp_path_factory.mktemp("torch")
-    rows = [{"prompt": f"say {n}", "completion": f"it is {n} " * (n % 7 + 1)} for n in range(300)]
-    corpus = write_jsonl(home / "rows.jsonl", [*PAIRS, *rows])
-    for profile in READ:
-        pack = {"pack": 60} if PROFILES[profile].packed else {}
-        la.convert(corpus, home / profile, tokenizer="builtin", profile=profile, unit_size=5000, **pack)
-    return home
+    return in_all_profiles(tmp_path_factory.mktemp("torch"), count=300, repeats=7, unit_size=5000)
 
 
 def dataset_of(folder: Path, **options: Any) -> ShardDataset:

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from crews import HUNGRY, hungry_at, run_with_workers
-from faults import Fault, golden_of, undisturbed
+from faults import Fault, undisturbed
 from jobs import ELSEWHERE, Job, end, forked, problems, side_by_side, small_job, start
 from outcomes import RECEIPTS, files, finished, unfinished
 
@@ -34,11 +34,6 @@ def gone_on(job: Job, out: Path, golden: Path, workers: int = 1) -> list[str]:
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return small_job(tmp_path_factory.mktemp("job"), 120, 6)
-
-
-@pytest.fixture(scope="module")
-def golden(job: Job) -> Path:
-    return golden_of(job)
 
 
 # ------------------------------------------------------------------------- workers that die or fail

@@ -21,16 +21,6 @@ pytestmark = pytest.mark.skipif(ELSEWHERE, reason="looks at /proc")
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    return small_job(tmp_path_factory.mktemp("job"), 40, 2)
-
-
-@pytest.fixture(scope="module")
-def golden(job: Job) -> Path:
-    return golden_of(job)
-
-
-@pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return small_job(tmp_path_factory.mktemp("other"), 30, 2, mode="virtual")
 

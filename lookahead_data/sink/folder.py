@@ -229,10 +229,10 @@ def drop_unnamed(folder: Path, named: Collection[str]) -> None:
 
 def drop_runs(folder: Path) -> None:
     """Remove the runs of a job that is complete: all their rows are in its shards."""
-    with writing(folder / RUNS):
-        for path in (folder / RUNS).glob("*.arrow"):
-            path.unlink()
-        with contextlib.suppress(FileNotFoundError):
+    if (folder / RUNS).is_dir():
+        with writing(folder / RUNS):
+            for path in (folder / RUNS).glob("*.arrow"):
+                path.unlink()
             (folder / RUNS).rmdir()
 
 
