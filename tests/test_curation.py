@@ -17,10 +17,10 @@ from curated import ROWS, convert, filtered
 from helpers import read_rows, write_jsonl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from publications import fail_at_each
 
 import lookahead_data as la
 from lookahead_data.curation.clusters import Components
-from lookahead_data.sink import publish
 
 # -------------------------------------------------------------------------------------- duplicates
 
@@ -272,35 +272,4 @@ def test_a_failure_at_any_publication_is_made_good(tmp_path: Path, monkeypatch: 
     source = write_jsonl(tmp_path / "rows.jsonl", [*ROWS, *ROWS[:5]])
     evaluation = write_jsonl(tmp_path / "eval.jsonl", [{"prompt": ROWS[4]["prompt"], "completion": "x"}])
     more: dict[str, Any] = {"decontaminate": [evaluation], "unit_size": 10_000, **EVERYTHING}
-    convert(source, tmp_path / "golden", **more)
-
-    def contents(folder: Path) -> dict[str, bytes]:
-        files = [path for path in folder.rglob("*") if path.suffix in (".parquet", ".jsonl")]
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-    golden, original = contents(tmp_path / "golden"), publish.commit
-    publications = 0
-    for failing in range(100):
-        published: list[Path] = []
-
-        def commit(temporary: Path, path: Path, published: list[Path] = published, at: int = failing) -> None:
-            published.append(path)
-            if len(published) == at + 1:
-                raise la.OutputError("injected", where=str(path))
-            original(temporary, path)
-
-        out = tmp_path / f"out-{failing}"
-        with monkeypatch.context() as patch:
-            patch.setattr(publish, "commit", commit)
-            try:
-                convert(source, out, **more)
-            except la.OutputError as error:
-                assert error.problem == "injected"
-            else:
-                publications = failing
-                break
-        assert not (out / "manifest.json").exists()
-        convert(source, out, **more)
-        assert contents(out) == golden
-        assert la.verify(out).ok
-    assert publications > 12
+    assert fail_at_each(lambda out: convert(source, out, **more), tmp_path, monkeypatch) > 12

@@ -15,10 +15,10 @@ from arranged import ROWS, convert, rows_of, shas
 from helpers import write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
+from publications import fail_at_each
 
 import lookahead_data as la
 from lookahead_data.ordering import KEYS, _length_bounds
-from lookahead_data.sink import publish
 from lookahead_data.stages.arrange import HASH_BITS
 
 # --- the order
@@ -264,33 +264,8 @@ def test_a_failure_at_any_publication_is_made_good(tmp_path: Path, monkeypatch: 
         "unit_size": 1500,
         "preview_weight": 0.5,
     }
-    golden, original = shas(convert(source, tmp_path / "golden", **changes)), publish.commit
-    publications = 0
-    for failing in range(100):
-        published: list[Path] = []
-
-        def commit(temporary: Path, path: Path, published: list[Path] = published, at: int = failing) -> None:
-            published.append(path)
-            if len(published) == at + 1:
-                raise la.OutputError("injected", where=str(path))
-            original(temporary, path)
-
-        out = tmp_path / f"out-{failing}"
-        with monkeypatch.context() as patch:
-            from lookahead_data.sink import runs, shards
-
-            for module in (publish, runs, shards):
-                patch.setattr(module, "commit", commit)
-            try:
-                la.convert(source, out, tokenizer="builtin", workers=1, **changes)
-            except la.OutputError as error:
-                assert error.problem == "injected"
-            else:
-                publications = failing
-                break
-        assert not (out / "manifest.json").exists()
-        assert shas(la.convert(source, out, tokenizer="builtin", workers=1, **changes)) == golden
-    assert publications > 15
+    changes |= {"tokenizer": "builtin", "workers": 1}
+    assert fail_at_each(lambda out: la.convert(source, out, **changes), tmp_path, monkeypatch) > 15
 
 
 def test_runs_left_by_a_stop_behind_the_manifest_go(source: Path, tmp_path: Path) -> None:
