@@ -103,6 +103,7 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), unit_size=st.integers(300, 4000))
 def test_units_change_no_verdict(seed: int, unit_size: int, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -268,6 +269,7 @@ def test_a_job_that_is_killed_while_it_looks_goes_on(tmp_path: Path) -> None:
     assert la.verify(out).ok
 
 
+@pytest.mark.slow
 def test_a_failure_at_any_publication_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", [*ROWS, *ROWS[:5]])
     evaluation = write_jsonl(tmp_path / "eval.jsonl", [{"prompt": ROWS[4]["prompt"], "completion": "x"}])

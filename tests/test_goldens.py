@@ -25,6 +25,7 @@ LENGTHS = (1, 3, 6, 12)
 CELLS = 89_676
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", ["reference", "char"])
 def test_the_preview_of_every_answer(cut: str, shared: Path) -> None:
     corpus = shared / "data" / "gsm8k_train.jsonl"

@@ -256,6 +256,7 @@ def test_a_damaged_run_is_made_anew(source: Path, tmp_path: Path, monkeypatch: p
     assert shas(convert(source, tmp_path / "out", shuffle=1)) == shas(golden)
 
 
+@pytest.mark.slow
 def test_a_failure_at_any_publication_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", ROWS[:12])
     changes: dict[str, Any] = {
