@@ -30,6 +30,7 @@ from lookahead_data.curation.where import CountTokens
 from lookahead_data.errors import InputError, RowError
 from lookahead_data.listener import Listener
 from lookahead_data.plan import InputFile, Plan
+from lookahead_data.rowhash import FILE_BITS, numbers_of
 from lookahead_data.sink.publish import writing
 from lookahead_data.sink.verdicts import SCHEMA, load_curation, save_verdicts
 from lookahead_data.source import readers
@@ -39,9 +40,6 @@ from lookahead_data.source.unit import conversations_of
 from lookahead_data.stages.select import Selection, sampled
 from lookahead_data.talk import Talk
 from lookahead_data.texts import says_something
-
-FILE_BITS = 40
-"""A row's number in the corpus is that of its file, and in so many bits that in the file."""
 
 
 def curate_corpus(
@@ -110,11 +108,6 @@ def report_on(
     document = plan.document()
     made_of = {name: document[name] for name in ("settings", "inputs", "evaluation", "versions")}
     return CurationReport(shown.to_arrow(), work.reports, work.counts, made_of)
-
-
-def numbers_of(file: int, rows: Ints) -> Ints:
-    """The numbers in the corpus of rows of one file."""
-    return (file << FILE_BITS) + rows
 
 
 @dataclass(frozen=True)
@@ -213,14 +206,15 @@ class _Work:
         amounts = (
             Amounts(**self.counts["mixing"]["amounts"]) if settings.has_shares else Amounts.named(settings)
         )
-        repeated = 0
+        left_out = repeated = 0
         for rows in self._rows("sampling rows"):
             rates = amounts.rates(settings, rows.file)
             copies = self._selection.copies(rows.talk, rows.safe, rates)
+            left_out += int(np.count_nonzero(copies == 0))
             repeated += int(np.maximum(copies - 1, 0).sum())
             for name, mine in zip(CLASSES, (rows.safe, ~rows.safe), strict=True):
                 self._judge_all(rows.numbers[mine & (copies == 0)], sampled(name, rates[name]))
-        self.counts["repeated"] = repeated
+        self.counts["sampling"] = {"rows": left_out, "repeated": repeated}
 
     def decontaminate(self) -> None:
         settings = self.plan.settings
@@ -351,7 +345,7 @@ class _Work:
                 batch = staged.batch
                 talk = Talk(batch.column("messages"))
                 safe = self._selection.are_safety(batch, talk, all_safe=all_safe)
-                numbers = numbers_of(unit.file, batch.column("row").to_numpy())
+                numbers = numbers_of(batch.column("row").to_numpy(), unit.file).astype(np.int64)
                 yield _Rows(numbers, batch, talk, safe, name)
                 self.listener.looked(batch.num_rows + len(staged.rejects), size)
 

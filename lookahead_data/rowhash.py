@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 _MASK = (1 << 64) - 1
-_FILE_BIT = 40
+FILE_BITS = 40
 """A file's rows are numbered below this bit, the files above it."""
 
 
@@ -27,18 +27,23 @@ def hash_rows(rows: npt.ArrayLike, file: npt.ArrayLike) -> int:
 
 def numbers_of(rows: npt.ArrayLike, file: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     """The numbers of rows in the whole corpus, no two equal, of the same shape (see `hash_rows`)."""
-    files = np.asarray(file, np.uint64) << np.uint64(_FILE_BIT)
+    files = np.asarray(file, np.uint64) << np.uint64(FILE_BITS)
     numbers: npt.NDArray[np.uint64] = np.asarray(rows, np.int64).astype(np.uint64) + files
     return numbers
 
 
-def mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Each number through the finalizer of splitmix64 (Steele, Lea and Flood, 2014), of the same shape."""
+def mixed(numbers: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint64]:
+    """Each number through splitmix64 (Steele, Lea and Flood, 2014), of the same shape: a bijection of 64 bits in
+    which each bit of the input changes half of the output."""
     # The increment is added first, else 0 would become 0: row 0 of file 0 would count nothing.
-    found = numbers + np.uint64(0x9E3779B97F4A7C15)
-    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return found ^ (found >> np.uint64(31))
+    found = numbers.astype(np.uint64)
+    found += np.uint64(0x9E3779B97F4A7C15)
+    found ^= found >> np.uint64(30)
+    found *= np.uint64(0xBF58476D1CE4E5B9)
+    found ^= found >> np.uint64(27)
+    found *= np.uint64(0x94D049BB133111EB)
+    found ^= found >> np.uint64(31)
+    return found
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lookahead_data.curation.normalize import Form, Normalization, _may_change
 from lookahead_data.curation.shingles import Shingling
 from lookahead_data.curation.words import find_words
 from lookahead_data.errors import SettingsError
+from lookahead_data.rowhash import mixed
 
 KNOWN = [
     chr(code)
@@ -96,7 +97,7 @@ def test_the_hash_is_what_it_is_said_to_be() -> None:
     assert hashing.mix_one(0) == 0xE220A8397B1DCDAF
     assert hashing.mix_one(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
     numbers = np.array([0, 1, 2**64 - 1], np.uint64)
-    assert hashing.mix(numbers).tolist() == [hashing.mix_one(int(number)) for number in numbers]
+    assert mixed(numbers).tolist() == [hashing.mix_one(int(number)) for number in numbers]
     assert hashing.BASE % 8 == 5
     assert hashing.hash_of([3, 4]) == hashing.mix_one((3 + 4 * hashing.BASE) % 2**64)
 

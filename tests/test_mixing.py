@@ -210,7 +210,7 @@ def test_curate_tells_what_convert_samples(tmp_path: Path) -> None:
     found = la.curate([str(one), str(two)], **changes)
     told = {(row["file"], row["row"], row["reason"]) for row in found.verdicts.to_pylist()}
     assert told == {(row["file"], row["row"], row["reason"]) for row in read_quarantine(manifest.folder)}
-    assert found.counts["repeated"] == manifest.totals["repeated"]
+    assert found.counts["sampling"]["repeated"] == manifest.totals["repeated"]
     assert found.counts["mixing"] == manifest.document["curation"]["mixing"]
 
 
@@ -245,3 +245,27 @@ def test_the_command_line_mixes(tmp_path: Path) -> None:
     assert copies(la.Manifest.load(again)) == copies(la.Manifest.load(out))
     result = CliRunner().invoke(main, [*words, "--mix", "much"])
     assert result.exit_code == 2 and "INPUT=N" in result.output
+
+
+def test_the_command_line_tells_what_would_be_sampled(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from lookahead_data.cli import main
+
+    one = write_jsonl(tmp_path / "one.jsonl", rows_of("one", 100, safety=10))
+    two = write_jsonl(tmp_path / "two.jsonl", rows_of("two", 50))
+    words = ["curate", str(one), str(two), "-o", str(tmp_path / "out"), "--keep", "other=0"]
+    result = CliRunner().invoke(
+        main, [*words, "--mix", f"{one}=50%", "--mix", f"{two}=50%", "--keep", "other=0.5"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "sampled would be left out" in result.output
+    assert f"mixing           {one}: 100 rows times " in result.output
+    assert "repeated 0" in result.output
+
+
+def test_a_safety_set_that_is_no_input_is_refused_everywhere(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "one.jsonl", rows_of("one", 3))
+    for ask in (la.preview, la.inspect):
+        with pytest.raises(la.SettingsError, match="none of the inputs"):
+            ask(str(source), tokenizer="builtin", safety_set=["other.jsonl"])

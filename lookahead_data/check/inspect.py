@@ -12,7 +12,7 @@ from typing import Any
 from lookahead_data.batches import Reject
 from lookahead_data.columns import IGNORED
 from lookahead_data.config import Settings
-from lookahead_data.curation.mixing import is_safety_set
+from lookahead_data.curation.mixing import check_sources, is_safety_set
 from lookahead_data.errors import OutputError
 from lookahead_data.model.load import Model, load_model
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
@@ -94,6 +94,7 @@ def inspect(
         )
     chosen = (settings or Settings()).replace(**changes)
     with as_files(source) as files:
+        check_sources(chosen.replace(mix={}), [file.name for file in files])
         shapes, _ = recognize(files, chosen)
         model = load_model(chosen, frozenset(shape.kind for shape in shapes))
         wanted = itertools.islice(_records(files, shapes, chosen), start, start + rows)

@@ -181,13 +181,25 @@ def show_report(report: PreviewReport, output: str) -> None:
 def show_curation(report: CurationReport, folder: str) -> None:
     """What would be left out, by reason, and where it is told row by row."""
     left_out = report.to_dict()["left_out"]
-    told = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "no row"
-    click.echo(f"{folder}: {told} would be left out")
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "no row"
+    click.echo(f"{folder}: {reasons} would be left out")
     for name, counts in report.counts.items():
-        click.echo(
-            f"  {name:<16} "
-            + ", ".join(f"{what.replace('_', ' ')} {value}" for what, value in counts.items())
+        told = (
+            _amounts(counts)
+            if name == "mixing"
+            else [f"{k.replace('_', ' ')} {v}" for k, v in counts.items()]
         )
+        click.echo(f"  {name:<16} {', '.join(told)}")
+
+
+def _amounts(mixing: Mapping[str, Any]) -> list[str]:
+    """Of what sources how many rows are left, and how often these are written."""
+    amounts = mixing["amounts"]
+    found = [
+        f"{name}: {sum(rows.values()):,} rows times {amounts['sources'].get(name, 1):.4g}"
+        for name, rows in mixing["rows"].items()
+    ]
+    return found + [f"class {name} times {factor:.4g}" for name, factor in amounts["classes"].items()]
 
 
 def show_verification(found: Verification) -> None:

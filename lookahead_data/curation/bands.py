@@ -15,10 +15,11 @@ import numpy as np
 from datasketch import MinHashLSH
 
 from lookahead_data.arrays import Ints
-from lookahead_data.curation.hashing import Hashes, mix
+from lookahead_data.curation.hashing import Hashes
 from lookahead_data.curation.minhash import Signatures
 from lookahead_data.curation.spill import Groups
 from lookahead_data.errors import SettingsError
+from lookahead_data.rowhash import mixed
 
 PARTNERS = 64
 """With how many members of a bucket, its first, each of the others is compared at most."""
@@ -68,7 +69,7 @@ class Bands:
         sums = np.zeros((len(signatures), self.b), np.uint64)
         for place, factor in enumerate(_factors(self.r)):
             sums += signatures[:, place : self.b * self.r : self.r] * factor
-        return mix(sums)
+        return mixed(sums)
 
     def likelihood(self, similarity: float) -> float:
         """The chance that texts of a similarity are candidates: the S-curve."""
@@ -77,12 +78,12 @@ class Bands:
 
 def whole_keys(keys: Hashes) -> Hashes:
     """A key of all bands, equal where all of them are: shape (texts, 1)."""
-    return mix((keys * _factors(keys.shape[1])).sum(axis=1, keepdims=True))
+    return mixed((keys * _factors(keys.shape[1])).sum(axis=1, keepdims=True))
 
 
 def _factors(count: int) -> Hashes:
     """Factors of all 64 bits: weighted by them, sums of different values differ but for a chance of 2**-64."""
-    return mix(np.arange(count, dtype=np.uint64)) | np.uint64(1)
+    return mixed(np.arange(count, dtype=np.uint64)) | np.uint64(1)
 
 
 def candidates(groups: Groups, limit: int) -> Iterator[tuple[Ints, Ints]]:

@@ -1,6 +1,6 @@
 """Hashes of spans of units: of a word's bytes, of a shingle's words, of a shingle's characters.
 
-All arithmetic is modulo 2**64. With `mix` as below and B the odd number `BASE`, a span of the units
+All arithmetic is modulo 2**64. With mix as `rowhash.mixed` has it and B the odd number `BASE`, a span of the units
 u₀ … uₙ₋₁ has the hash
 
     mix(u₀ + u₁·B + u₂·B² + …)
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookahead_data.arrays import Ints
+from lookahead_data.rowhash import mixed
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -31,21 +32,8 @@ _CHUNK = 1 << 15
 """Units that are summed up at once: what they need stays in the cache."""
 
 
-def mix(values: npt.NDArray[np.unsignedinteger]) -> Hashes:
-    """A bijection of 64 bits in which each bit of the input changes half of the output: splitmix64's
-    (Steele, Lea and Flood, 2014)."""
-    mixed = values.astype(np.uint64)
-    mixed += np.uint64(_INCREMENT)
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= np.uint64(_FIRST)
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= np.uint64(_SECOND)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
-
-
 def mix_one(value: int) -> int:
-    """`mix` of one number."""
+    """`rowhash.mixed` of one number."""
     value = (value + _INCREMENT) & _MASK
     value = (value ^ (value >> 30)) * _FIRST & _MASK
     value = (value ^ (value >> 27)) * _SECOND & _MASK
@@ -63,7 +51,7 @@ def hash_of(units: Iterable[int]) -> int:
 @functools.cache
 def byte_units() -> Hashes:
     """The units of the 256 bytes."""
-    return mix(np.arange(256, dtype=np.uint64))
+    return mixed(np.arange(256, dtype=np.uint64))
 
 
 def span_hashes(
@@ -99,7 +87,7 @@ def span_hashes(
         found *= inverses.take(first)
         hashes[at:stop] = found
         at = stop
-    return mix(hashes)
+    return mixed(hashes)
 
 
 @functools.lru_cache(maxsize=2)

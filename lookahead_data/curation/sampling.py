@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from lookahead_data.curation.exact import list_keys
 from lookahead_data.curation.fields import field_lists
-from lookahead_data.curation.hashing import hash_of, mix, mix_one
+from lookahead_data.curation.hashing import hash_of, mix_one
+from lookahead_data.rowhash import mixed
 from lookahead_data.talk import Talk
 
 
@@ -22,5 +23,4 @@ def chances(talk: Talk, field: str, seed: int, purpose: str = "") -> npt.NDArray
     """
     keys = list_keys(field_lists(talk, field))[:, 0]
     salt = mix_one(seed) ^ hash_of(purpose.encode()) if purpose else mix_one(seed)
-    mixed = mix(keys ^ np.uint64(salt))
-    return (mixed >> np.uint64(11)).astype(np.float64) / (1 << 53)
+    return (mixed(keys ^ np.uint64(salt)) >> np.uint64(11)).astype(np.float64) / (1 << 53)

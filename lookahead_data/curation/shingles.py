@@ -16,9 +16,10 @@ import polars as pl
 import pyarrow as pa
 
 from lookahead_data.arrays import Ints, utf8_parts
-from lookahead_data.curation.hashing import Hashes, hash_of, mix, mix_one, span_hashes
+from lookahead_data.curation.hashing import Hashes, hash_of, mix_one, span_hashes
 from lookahead_data.curation.words import find_words
 from lookahead_data.errors import SettingsError
+from lookahead_data.rowhash import mixed
 from lookahead_data.texts import says_something
 
 
@@ -81,7 +82,7 @@ class Shingling:
         )
         series: pl.Series = pl.Series(texts)
         offsets = np.concatenate([[0], np.cumsum(series.str.len_chars().to_numpy(), dtype=np.int64)])
-        found = windows(mix(codes), offsets, self.size, says_something(series))
+        found = windows(mixed(codes), offsets, self.size, says_something(series))
         return Shingles(found.hashes, found.offsets)
 
     def hashfunc(self, shingle: bytes) -> int:

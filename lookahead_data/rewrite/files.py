@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from lookahead_data.config import Settings
 from lookahead_data.cores import cores
-from lookahead_data.curation.mixing import is_safety_set
+from lookahead_data.curation.mixing import check_sources, is_safety_set
 from lookahead_data.errors import SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.engines import Engines
@@ -54,6 +54,7 @@ class FileRewriter:
             raise SettingsError("mode none has no preview to write", remedy="Use --mode real or virtual.")
         self._settings = settings
         self._listener = listener
+        check_sources(settings.replace(mix={}), [file.name for file in files])
         shapes, warnings = recognize(files, settings)
         self._files = list(zip(files, shapes, strict=True))
         self.report = PreviewReport(shape=in_words(shapes))
