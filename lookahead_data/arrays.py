@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Ints = npt.NDArray[np.int64]
 
@@ -50,6 +51,22 @@ def large_strings(offsets: Ints, data: npt.NDArray[np.uint8]) -> pa.LargeStringA
         pa.py_buffer(np.ascontiguousarray(data)),
     ]
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, buffers[1], buffers[2])
+
+
+def repeated(texts: Sequence[str], count: int) -> pa.LargeStringArray:
+    """The texts one after the other, `count` times."""
+    parts = [text.encode() for text in texts]
+    ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+    offsets = np.zeros(count * len(parts) + 1, np.int64)
+    if parts:
+        offsets[1:] = (np.arange(count)[:, None] * ends[-1] + ends).ravel()
+    return large_strings(offsets, np.frombuffer(b"".join(parts) * count, np.uint8))
+
+
+def joined(*parts: Any) -> pa.LargeStringArray:
+    """Texts row by row, of arrays and of single texts."""
+    whole = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
+    return pc.binary_join_element_wise(*whole, pa.scalar("", pa.large_string()))
 
 
 def interleaved(columns: Sequence[pa.Array]) -> pa.Array:

@@ -263,7 +263,7 @@ class _Work:
         def keyed() -> Iterator[tuple[Ints, Keys]]:
             for rows in self._rows("looking for duplicates"):
                 # What says nothing is nobody's duplicate: plain text has no prompt, say.
-                said = says_something(pl.Series(field_texts(rows.talk, settings.dedup)))
+                said = says_something(field_texts(rows.talk, settings.dedup))
                 rows = rows.where(said)
                 talk = rows.talk
                 contents = _normalized(field_lists(talk, settings.dedup), same)

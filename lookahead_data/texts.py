@@ -7,6 +7,9 @@ import unicodedata
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+
+from lookahead_data.arrays import utf8_parts
 
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
@@ -17,9 +20,25 @@ WHITE_SPACE = (
 _SOMETHING = f"[^{WHITE_SPACE}]"
 
 
-def says_something(texts: pl.Series) -> npt.NDArray[np.bool_]:
-    """Which texts are neither null nor all white space, shape (texts,)."""
-    found: npt.NDArray[np.bool_] = texts.str.contains(_SOMETHING).fill_null(False).to_numpy()
+_VISIBLE = np.ones(1 << 16, bool)
+"""Whether two bytes are the first ones of a text that says something; where not, more is to be looked at."""
+_VISIBLE[: (ord(" ") + 1) << 8] = False
+for _char in filter(lambda char: char > "\x7f", WHITE_SPACE):
+    _VISIBLE[int.from_bytes(_char.encode()[:2])] = False
+
+
+def says_something(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+    """Which texts are not all white space, shape (texts,); nulls must not be among them."""
+    found = np.zeros(len(texts), bool)
+    bounds, raw = utf8_parts(texts)
+    filled = np.flatnonzero(np.diff(bounds))
+    first = bounds[:-1][filled]
+    # Behind a text of one byte, which is ASCII, any byte will do.
+    second = np.minimum(first + 1, len(raw) - 1)
+    found[filled] = _VISIBLE[raw[first].astype(np.uint16) << 8 | raw[second]]
+    unsure = filled[~found[filled]]
+    if len(unsure):
+        found[unsure] = pl.Series(texts.take(pa.array(unsure))).str.contains(_SOMETHING).to_numpy()
     return found
 
 

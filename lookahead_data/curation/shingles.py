@@ -80,9 +80,9 @@ class Shingling:
         codes = np.frombuffer(
             data[bounds[0] : bounds[-1]].tobytes().decode("utf-8").encode("utf-32-le"), np.uint32
         )
-        series: pl.Series = pl.Series(texts)
-        offsets = np.concatenate([[0], np.cumsum(series.str.len_chars().to_numpy(), dtype=np.int64)])
-        found = windows(mixed(codes), offsets, self.size, says_something(series))
+        sizes = pl.Series(texts).str.len_chars().to_numpy()
+        offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        found = windows(mixed(codes), offsets, self.size, says_something(texts))
         return Shingles(found.hashes, found.offsets)
 
     def hashfunc(self, shingle: bytes) -> int:

@@ -57,10 +57,10 @@ class SegmentLayout:
         """Which rows are regular: their texts are not blank, and hold no needle."""
         found = np.ones(len(rows), bool)
         for slot in {piece.slot for segment, _ in self.pieces for piece in segment if piece.slot}:
-            series = pl.Series(talk.take(slot, rows))
-            found &= says_something(series)
+            texts = talk.take(slot, rows)
+            found &= says_something(texts)
             if self.needles:
-                found &= ~series.str.contains_any(sorted(self.needles)).to_numpy()
+                found &= ~pl.Series(texts).str.contains_any(sorted(self.needles)).to_numpy()
         return found
 
     def segments(self, talk: Talk, rows: Ints) -> pa.Array:

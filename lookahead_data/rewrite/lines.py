@@ -59,7 +59,7 @@ class LineRewriter:
                 pl.Series(lines), self._shape, self._settings.max_line_size
             )
             answers = fields[str(self._shape.output_field)]
-            right = says_something(answers) & fields[self._shape.input_field].is_not_null().to_numpy()
+            right = says_something(whole_array(answers.fill_null("").to_arrow()).cast(pa.large_string())) & fields[self._shape.input_field].is_not_null().to_numpy()
             if not self._settings.previews_safety:
                 right &= ~refuses(answers.fill_null("").to_arrow(), self._settings.refusals)
             plain[np.flatnonzero(plain)[~right]] = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import polars as pl
@@ -16,9 +18,12 @@ from lookahead_data.texts import says_something
 Flags = npt.NDArray[np.bool_]
 
 
-def in_order(quick: pa.RecordBatch, rest: Staged) -> Staged:
+def in_order(quick: Sequence[pa.RecordBatch], rest: Staged) -> Staged:
     """The rows that were read at once and those that were read one by one, in the file's order."""
-    both = pa.Table.from_batches([quick, rest.batch]).combine_chunks()
+    batches = [batch for batch in (*quick, rest.batch) if batch.num_rows]
+    if len(batches) == 1:
+        return Staged(batches[0], rest.rejects, rest.notes)
+    both = pa.Table.from_batches(batches, rest.batch.schema).combine_chunks()
     order = np.argsort(both.column("row").to_numpy(), kind="stable")
     arrays = [whole_array(column) for column in both.take(pa.array(order)).columns]
     batch = pa.RecordBatch.from_arrays(arrays, schema=schema(("row", "offset", "messages")))
@@ -28,10 +33,10 @@ def in_order(quick: pa.RecordBatch, rest: Staged) -> Staged:
 def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
     """Which rows of prompts and completions are right, and the messages of all."""
     frame = decoded.struct.unnest()
-    answer = frame[str(shape.output_field or shape.input_field)]
+    answer = _text(frame[str(shape.output_field or shape.input_field)])
     right = says_something(answer)
     if shape.output_field is None:
-        return right, _messages([("assistant", _text(answer))], len(frame))
+        return right, _messages([("assistant", answer)], len(frame))
     prompt = frame[shape.input_field]
     right &= prompt.is_not_null().to_numpy()
     if shape.extra_field:
@@ -43,7 +48,7 @@ def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
             ).to_series()
         )
         prompt = joined
-    turns = [("user", _text(prompt)), ("assistant", _text(answer))]
+    turns = [("user", _text(prompt)), ("assistant", answer)]
     if shape.system_field:
         system = frame[shape.system_field].fill_null("")
         some = (system.str.len_bytes() > 0).to_numpy()
@@ -61,14 +66,14 @@ def from_turns(turns: pl.Series, keys: tuple[str, str]) -> tuple[Flags, pa.ListA
     starts = np.concatenate([[0], np.cumsum(counts)])
     flat = turns.list.explode(empty_as_null=False, keep_nulls=False).struct.unnest()
     roles = flat[keys[0]].str.to_lowercase().replace_strict(ROLES, default=None, return_dtype=pl.String)
-    said = flat[keys[1]]
+    said, texts = flat[keys[1]], _text(flat[keys[1]])
     rows = np.repeat(np.arange(len(counts)), counts)
     answers = (roles == "assistant").fill_null(False).to_numpy()
-    wrong = (roles.is_null() | said.is_null()).to_numpy() | (answers & ~says_something(said))
+    wrong = (roles.is_null() | said.is_null()).to_numpy() | (answers & ~says_something(texts))
     right = np.bincount(rows[answers], minlength=len(counts)) > 0
     right &= np.bincount(rows[wrong], minlength=len(counts)) == 0
     structs = pa.StructArray.from_arrays(
-        [_text(roles), _text(said), pa.nulls(len(flat), pa.large_string())], fields=list(MESSAGE)
+        [_text(roles), texts, pa.nulls(len(flat), pa.large_string())], fields=list(MESSAGE)
     )
     return right, lists_of(starts, structs)
 

@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from lookahead_data.arrays import Ints, large_strings, utf8_parts, whole_array
 from lookahead_data.batches import Staged
-from lookahead_data.columns import MESSAGE, schema
+from lookahead_data.columns import schema
+from lookahead_data.source.alike import find_alike
 from lookahead_data.source.assemble import Flags, from_fields, from_turns, in_order
 from lookahead_data.source.brackets import hold_one_value
 from lookahead_data.source.conversations import REASONING, UNSUPPORTED, Pending, Shape
@@ -102,22 +103,26 @@ def read_texts(
         offsets: the byte of the file at which each starts, if that is to be told.
         strictly: reads the one at a place by itself, if it is doubtful; None is no row.
     """
-    fast = whole
-    messages = pa.array([], pa.list_(MESSAGE))
+    schema_ = schema(("row", "offset", "messages"))
+    quick: list[pa.RecordBatch] = []
+
+    def add(places: Ints, messages: pa.ListArray) -> None:
+        starts = pa.nulls(len(places), pa.int64()) if offsets is None else pa.array(offsets[places])
+        quick.append(pa.RecordBatch.from_arrays([pa.array(row + places), starts, messages], schema=schema_))
+
+    left = np.ones(len(texts), bool)
     if whole.any():
-        series = pl.Series(texts)
-        fast, messages = _decode(series, whole & _plain_lines(series, shape), shape)
-    places = np.flatnonzero(fast)
-    wanted = schema(("row", "offset", "messages"))
-    starts = pa.nulls(len(places), pa.int64()) if offsets is None else pa.array(offsets[places])
-    columns = [pa.array(row + places), starts, messages]
-    quick = pa.RecordBatch.from_arrays(
-        [c.cast(f.type) for c, f in zip(columns, wanted, strict=True)], schema=wanted
-    )
-    if len(places) == len(fast):
-        return Staged(quick)
+        for alike in find_alike(texts, whole, shape):
+            add(alike.places, alike.messages())
+            left[alike.places] = False
+        places = np.flatnonzero(whole & left)
+        if len(places):
+            series = pl.Series(texts.take(pa.array(places)))
+            fast, messages = _decode(series, _plain_lines(series, shape), shape)
+            add(places[fast], messages)
+            left[places[fast]] = False
     slow = Pending()
-    for at in np.flatnonzero(~fast).tolist():
+    for at in np.flatnonzero(left).tolist():
         record = strictly(at)
         if record is not None:
             slow.add(record, shape)

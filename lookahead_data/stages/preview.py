@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from lookahead_data.arrays import Ints, lists_of, put
+from lookahead_data.arrays import Ints, joined, lists_of, put
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, PREVIEW
 from lookahead_data.config import Settings
@@ -61,12 +59,10 @@ class Preview:
             turns, rows = turns[shown], rows[shown]
             heads = heads.take(shown)
         self._take_notes(talk, np.concatenate([turns, kept]), sieve)
-        connector = pa.scalar(self._settings.connector, pa.large_string())
-        texts = pc.binary_join_element_wise(connector, heads.texts, pa.scalar("", pa.large_string()))
-        contents = put(talk.contents, turns - 1, _joined(talk.contents.take(pa.array(turns - 1)), texts))
+        texts = joined(self._settings.connector, heads.texts)
+        contents = put(talk.contents, turns - 1, joined(talk.contents.take(pa.array(turns - 1)), texts))
         if self._settings.mode == "virtual":
-            phrase = pa.scalar(self._settings.phrase, pa.large_string())
-            contents = put(contents, turns, _joined(phrase, talk.contents.take(pa.array(turns))))
+            contents = put(contents, turns, joined(self._settings.phrase, talk.contents.take(pa.array(turns))))
         previews = pa.StructArray.from_arrays(
             [
                 pa.array(turns - 1 - talk.starts[rows], pa.int32()),
@@ -124,14 +120,10 @@ def _chosen(talk: Talk, which: str) -> Ints:
         border = rows[1:] != rows[:-1]
         ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
         answers = answers[ends[: len(answers)]]
-    said = says_something(pl.Series(talk.contents.take(pa.array(answers))))
+    said = says_something(talk.contents.take(pa.array(answers)))
     asked = (answers > talk.starts[talk.rows[answers]]) & talk.are("user")[np.maximum(answers - 1, 0)]
     chosen: Ints = answers[asked & said].astype(np.int64)
     return chosen
-
-
-def _joined(*parts: Any) -> pa.LargeStringArray:
-    return pc.binary_join_element_wise(*parts, pa.scalar("", pa.large_string()))
 
 
 def short_answer(tokens: int, settings: Settings) -> RowError:
