@@ -53,6 +53,13 @@ def large_strings(offsets: Ints, data: npt.NDArray[np.uint8]) -> pa.LargeStringA
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, buffers[1], buffers[2])
 
 
+def binaries(values: npt.NDArray[Any], offsets: Ints) -> pa.LargeBinaryArray:
+    """The bytes of the values between neighbouring offsets."""
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    bounds = pa.py_buffer(np.ascontiguousarray(offsets * values.itemsize, np.int64))
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, [None, bounds, data])
+
+
 def repeated(texts: Sequence[str], count: int) -> pa.LargeStringArray:
     """The texts one after the other, `count` times."""
     parts = [text.encode() for text in texts]

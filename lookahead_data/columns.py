@@ -51,6 +51,8 @@ SEGMENT = pa.struct(
         pa.field("text", pa.large_string()),
         pa.field("supervised", pa.bool_()),
         pa.field("special", pa.bool_()),
+        pa.field("before", pa.int32()),
+        pa.field("after", pa.int32()),
     ]
 )
 SPAN = pa.struct([pa.field("start", pa.int64()), pa.field("end", pa.int64())])
@@ -78,7 +80,8 @@ COLUMNS: dict[str, Column] = {
             pa.list_(SEGMENT),
             "render",
             "the row as pieces of text, each wholly supervised or wholly context; `special`: special "
-            "tokens written in this text are meant as such",
+            "tokens written in this text are meant as such; `before` and `after`: the numbers of the frames "
+            "around it, 0 where there is none (see `model.frames`)",
         ),
         Column(
             "shown",

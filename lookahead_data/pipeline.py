@@ -21,6 +21,7 @@ from lookahead_data.config import Settings
 from lookahead_data.curation.mixing import Amounts, is_safety_set
 from lookahead_data.errors import InputError, OutputError
 from lookahead_data.model.engines import PLAIN
+from lookahead_data.model.frames import Frames
 from lookahead_data.model.load import Model
 from lookahead_data.outlet import Outlet
 from lookahead_data.plan import InputFile, Plan, Unit
@@ -66,11 +67,20 @@ def build_stages(
     choice = choice or Choice()
     # What ends a document of text is put there as a token, not as text.
     rendering = settings.replace(end_token=None) if model.end_id is not None else settings
+    borders = model.tokenizer.border_pattern if model.encoding != PLAIN else None
+    frames = Frames(model.tokenizer, borders) if borders else None
     stages: list[Stage] = [
         Select(settings, choice, model.count_tokens),
         Preview(settings, model.tokenizer, model.engine),
-        Render(rendering, model.tokenizer, model.template),
-        Encode(settings, model.tokenizer, model.engine, framed=model.template is None, end_id=model.end_id),
+        Render(rendering, model.tokenizer, model.template, frames),
+        Encode(
+            settings,
+            model.tokenizer,
+            model.engine,
+            framed=model.template is None,
+            end_id=model.end_id,
+            frames=frames,
+        ),
         Label(settings),
         *([Weigh(settings.preview_weight)] if settings.preview_weight is not None else []),
         Fit(settings),

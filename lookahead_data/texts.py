@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import utf8_parts
+from lookahead_data.arrays import put, utf8_parts, whole_array
 
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
@@ -39,6 +40,36 @@ def says_something(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
     unsure = filled[~found[filled]]
     if len(unsure):
         found[unsure] = pl.Series(texts.take(pa.array(unsure))).str.contains(_SOMETHING).to_numpy()
+    return found
+
+
+Stripping = Sequence[tuple[str, str | None]]
+"""Names of methods of `str`, `lstrip` or `rstrip`, each with the characters that it removes; None is white space."""
+
+
+def stripped(texts: pa.LargeStringArray, stripping: Stripping) -> pa.LargeStringArray:
+    """The texts with characters removed at their ends; nulls must not be among them."""
+    bounds, raw = utf8_parts(texts)
+    if not len(raw) or not stripping:
+        return texts
+    # Nearly all texts begin and end with a letter that nobody strips.
+    edges = raw[np.minimum(bounds[:-1], len(raw) - 1)], raw[np.maximum(bounds[1:] - 1, 0)]
+    places = np.arange(len(texts))
+    if all(chars is None for _, chars in stripping):
+        places = np.flatnonzero(~(_is_letter(edges[0]) & _is_letter(edges[1])) & (np.diff(bounds) > 0))
+    if not len(places):
+        return texts
+    series = pl.Series(texts.take(pa.array(places)))
+    for name, chars in stripping:
+        strip = series.str.strip_chars_start if name == "lstrip" else series.str.strip_chars_end
+        series = strip(WHITE_SPACE if chars is None else chars)
+    new = whole_array(series.to_arrow()).cast(pa.large_string())
+    return new if len(places) == len(texts) else put(texts, places, new)
+
+
+def _is_letter(first: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Which bytes are visible characters of ASCII."""
+    found: npt.NDArray[np.bool_] = (first > ord(" ")) & (first < 0x7F)
     return found
 
 

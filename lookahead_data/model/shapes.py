@@ -12,11 +12,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookahead_data.arrays import Ints, interleaved, large_strings, lists_of, whole_array
+from lookahead_data.arrays import Ints, interleaved, joined, large_strings, lists_of
 from lookahead_data.columns import SEGMENT
 from lookahead_data.model.rope import Piece
 from lookahead_data.talk import Talk
-from lookahead_data.texts import WHITE_SPACE, says_something
+from lookahead_data.texts import says_something, stripped
 
 Shape = tuple[tuple[str, bool], ...]
 """What a conversation looks like: of each message its role, and whether it carries reasoning."""
@@ -39,6 +39,14 @@ def by_shape(talk: Talk) -> Iterator[tuple[Shape, Ints]]:
         )
 
 
+def are_regular(texts: pa.LargeStringArray, needles: frozenset[str]) -> npt.NDArray[np.bool_]:
+    """Which texts are not blank, and hold no needle; shape (texts,)."""
+    found = says_something(texts)
+    if needles:
+        found &= ~pl.Series(texts).str.contains_any(sorted(needles)).to_numpy()
+    return found
+
+
 @dataclass(frozen=True)
 class SegmentLayout:
     """How every regular conversation of one shape is rendered (see `model.trace`).
@@ -57,18 +65,13 @@ class SegmentLayout:
         """Which rows are regular: their texts are not blank, and hold no needle."""
         found = np.ones(len(rows), bool)
         for slot in {piece.slot for segment, _ in self.pieces for piece in segment if piece.slot}:
-            texts = talk.take(slot, rows)
-            found &= says_something(texts)
-            if self.needles:
-                found &= ~pl.Series(texts).str.contains_any(sorted(self.needles)).to_numpy()
+            found &= are_regular(talk.take(slot, rows), self.needles)
         return found
 
     def segments(self, talk: Talk, rows: Ints) -> pa.Array:
         """The column `segments` of the given rows, which are regular."""
         columns = [
-            pc.binary_join_element_wise(
-                *(self._part(piece, talk, rows) for piece in segment), pa.scalar("", pa.large_string())
-            )
+            joined(*(self._part(piece, talk, rows) for piece in segment))
             if any(piece.slot for piece in segment)
             else pa.array([segment[0].text] * len(rows), pa.large_string())
             for segment, _ in self.pieces
@@ -76,7 +79,13 @@ class SegmentLayout:
         count = len(columns)
         flags = np.tile([supervised for _, supervised in self.pieces], len(rows))
         structs = pa.StructArray.from_arrays(
-            [interleaved(columns), pa.array(flags), pa.array(np.ones(count * len(rows), bool))],
+            [
+                interleaved(columns),
+                pa.array(flags),
+                pa.array(np.ones(len(flags), bool)),
+                pa.array(np.zeros(len(flags), np.int32)),
+                pa.array(np.zeros(len(flags), np.int32)),
+            ],
             fields=list(SEGMENT),
         )
         return lists_of(np.arange(len(rows) + 1) * count, structs)
@@ -111,12 +120,6 @@ class SegmentLayout:
 
     def _part(self, piece: Piece, talk: Talk, rows: Ints) -> Any:
         if piece.slot is None:
-            return pa.scalar(piece.text, pa.large_string())
+            return piece.text
         column = talk.take(piece.slot, rows)
-        if not piece.stripping:
-            return column
-        series = pl.Series(column)
-        for name, chars in piece.stripping:
-            strip = series.str.strip_chars_start if name == "lstrip" else series.str.strip_chars_end
-            series = strip(WHITE_SPACE if chars is None else chars)
-        return whole_array(series.to_arrow()).cast(pa.large_string())
+        return stripped(column, piece.stripping)

@@ -21,11 +21,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookahead_data.arrays import Ints, lists_of, offsets_of
+from lookahead_data.arrays import Ints, binaries, lists_of, offsets_of, utf8_parts
 from lookahead_data.batches import Staged
 from lookahead_data.columns import with_column
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids, TokenizersEngine
+from lookahead_data.model.frames import Frames
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.texts import is_nfc
 
@@ -72,6 +73,21 @@ class Encoded(NamedTuple):
     offsets: Ints
 
 
+def _with_frames(
+    ids: Ids, flags: Flags, offsets: Ints, frames: Frames, before: pa.Int32Array, after: pa.Int32Array
+) -> tuple[Ids, Flags, Ints]:
+    """The tokens of segments with those of the frames around them (see `Encode._encode_flat`)."""
+    frame_ids, frame_flags = frames.encoded()
+    found = [
+        pc.binary_join_element_wise(
+            table.take(before), binaries(values, offsets), table.take(after), pa.scalar(b"", pa.large_binary())
+        )
+        for table, values in ((frame_ids, ids), (frame_flags, flags))
+    ]
+    (id_bounds, id_bytes), (bounds, flag_bytes) = map(utf8_parts, found)
+    return id_bytes[: id_bounds[-1]].view(np.int32), flag_bytes[: bounds[-1]].view(bool), bounds
+
+
 class EngineDifferenceError(Exception):
     """An audited row has other ids by the engine than by `tokenizers`, asked for whole texts."""
 
@@ -89,10 +105,12 @@ class Encode:
         *,
         framed: bool,
         end_id: int | None = None,
+        frames: Frames | None = None,
     ) -> None:
         """
         Args:
             engine: what encodes.
+            frames: those that segments name.
             framed: put the post-processor's own tokens (BOS, EOS) around each row, as is right for
                 plain concatenation; a chat template writes them itself.
             end_id: put behind each row too, unless the post-processor or the row has it there already.
@@ -103,6 +121,7 @@ class Encode:
         self._tokenizer = tokenizer
         self._engine = engine
         self._truth = TokenizersEngine(tokenizer)
+        self._frames = frames
         self._prefix = np.array(tokenizer.prefix_ids if framed else (), np.int32)
         suffix = tokenizer.suffix_ids if framed else ()
         if end_id is not None and end_id not in suffix:
@@ -140,8 +159,13 @@ class Encode:
         texts = pc.struct_field(flat, "text")
         special = pc.struct_field(flat, "special").to_numpy(zero_copy_only=False)
         ids, offsets = self._encode_texts(texts, special, engine)
-        flags = pc.struct_field(flat, "supervised").to_numpy(zero_copy_only=False)
-        return ids, np.repeat(flags, np.diff(offsets)), offsets[offsets_of(segments)]
+        flags = np.repeat(
+            pc.struct_field(flat, "supervised").to_numpy(zero_copy_only=False), np.diff(offsets)
+        )
+        if self._frames is not None:
+            before, after = (pc.struct_field(flat, name) for name in ("before", "after"))
+            ids, flags, offsets = _with_frames(ids, flags, offsets, self._frames, before, after)
+        return ids, flags, offsets[offsets_of(segments)]
 
     def _encode_texts(self, texts: pa.LargeStringArray, special: Flags, engine: Engine) -> tuple[Ids, Ints]:
         if special.all():
@@ -166,6 +190,9 @@ class Encode:
         if not len(sampled):
             return 0
         segments = batch.column("segments").take(pa.array(sampled))
+        if self._frames is not None:
+            whole = [self._frames.whole(row) for row in segments.to_pylist()]
+            segments = pa.array(whole, segments.type)
         expected, _, bounds = self._encode_flat(segments, self._truth)
         for at, row in enumerate(sampled.tolist()):
             if not np.array_equal(

@@ -19,9 +19,10 @@ from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, SPAN
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
+from lookahead_data.model.frames import Around, Frames, framed_segments
 from lookahead_data.model.places import Places, Span, literal_ranges
 from lookahead_data.model.rope import Rope, cut, pieces_of, plain
-from lookahead_data.model.shapes import SegmentLayout, Shape, by_shape
+from lookahead_data.model.shapes import SegmentLayout, Shape, are_regular, by_shape
 from lookahead_data.model.supervision import Rendered, Supervision
 from lookahead_data.model.template import ChatTemplate
 from lookahead_data.model.tokenizer import LoadedTokenizer
@@ -39,13 +40,26 @@ class Render:
     name = "render"
     needs = ("messages", "previews")
 
-    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, template: ChatTemplate | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokenizer: LoadedTokenizer,
+        template: ChatTemplate | None,
+        frames: Frames | None = None,
+    ) -> None:
+        """
+        Args:
+            frames: what stands around messages is told by its number there; None: it is part of the segments.
+        """
         self._settings = settings
         self.rule = Supervision(settings, tokenizer, template)
         self._spelled = tokenizer.special
         self._guards = settings.special_tokens != "allow"
         self._tells_shown = settings.tells_previewed
+        # Which bytes of a row a preview is of can only be told where all of the row is there.
+        self._frames = None if self._tells_shown else frames
         self._layouts: dict[Shape, SegmentLayout | None] = {}
+        self._arounds: dict[Shape, list[Around] | None] = {}
         self._met: set[Shape] = set()
         self.gives = ("segments", "shown") if settings.tells_previewed else ("segments",)
 
@@ -56,42 +70,66 @@ class Render:
         return sieve.staged(**columns)
 
     def _render_batch(self, batch: pa.RecordBatch, sieve: Sieve) -> pa.StructArray:
-        """What this stage gives of all rows: those of one shape together, the others one by one."""
+        """What this stage gives of all rows: those of known shapes together, the others one by one."""
         talk = Talk(batch.column("messages"))
-        found: list[pa.Array] = []
-        places: list[Ints] = []
-        singly: list[Ints] = []
-        spread = np.linspace(0, batch.num_rows, VERIFIED, endpoint=False).astype(np.int64)
-        for shape, rows in by_shape(talk):
-            layout = self._layout(shape)
-            if layout is None:
-                singly.append(rows)
-                continue
-            regular = layout.regular(talk, rows)
-            singly.append(rows[~regular])
-            rows = rows[regular]
-            if not len(rows):
-                continue
-            laid = self._lay_out(layout, talk, rows, batch.column("previews"))
-            sample = np.flatnonzero(np.isin(rows, spread)) if shape in self._met else np.arange(2)
-            self._met.add(shape)
-            if not self._as_expected(batch, rows, laid, sample[sample < len(rows)]):
-                # The trace does not hold after all: all rows of the shape are rendered one by one.
-                self._layouts[shape] = None
-                singly.append(rows)
-                sieve.notes["trace_differs"] += len(rows)
-                continue
-            for note in layout.notes:
-                sieve.notes[note] += len(rows)
-            found.append(laid)
-            places.append(rows)
-        rest = np.sort(np.concatenate([*singly, np.zeros(0, np.int64)]).astype(np.int64))
+        groups = list(by_shape(talk))
+        framed = [(shape, rows) for shape, rows in groups if self._around(shape) is not None]
+        found = [self._lay_out_framed(framed, batch, talk, sieve)]
+        for shape, rows in groups:
+            if self._around(shape) is None:
+                found.append(self._lay_out_shape(shape, rows, batch, talk, sieve))
+        found = [(rows, laid) for rows, laid in found if len(rows)]
+        left = np.ones(batch.num_rows, bool)
+        for rows, _ in found:
+            left[rows] = False
+        rest = np.flatnonzero(left)
         if len(found) == 1 and not len(rest):
-            return found[0]
-        found.append(pa.array(self._render_rows(batch, rest, sieve), self._type))
-        places.append(rest)
-        order = np.argsort(np.concatenate(places))
-        return pa.concat_arrays(found).take(pa.array(order))
+            return found[0][1]
+        found.append((rest, pa.array(self._render_rows(batch, rest, sieve), self._type)))
+        order = np.argsort(np.concatenate([rows for rows, _ in found]))
+        return pa.concat_arrays([laid for _, laid in found]).take(pa.array(order))
+
+    def _lay_out_framed(
+        self, groups: list[tuple[Shape, Ints]], batch: pa.RecordBatch, talk: Talk, sieve: Sieve
+    ) -> tuple[Ints, pa.StructArray]:
+        """The regular ones among the rows of some shapes, and what this stage gives of them, with frames."""
+        while groups:
+            which = np.zeros(batch.num_rows, np.int64)
+            for at, (_, rows) in enumerate(groups):
+                which[rows] = at
+            rows = np.sort(np.concatenate([rows for _, rows in groups]))
+            part = talk if len(rows) == batch.num_rows else talk.of_rows(rows)
+            needles = frozenset().union(*(self._sure_layout(shape).needles for shape, _ in groups))
+            regular = np.ones(len(rows), bool)
+            regular[part.rows[~are_regular(part.contents, needles)]] = False
+            if not regular.all():
+                rows = rows[regular]
+                part = talk.of_rows(rows)
+            arounds = [self._around(shape) or [] for shape, _ in groups]
+            laid = pa.StructArray.from_arrays(
+                [framed_segments(part, arounds, which[rows])], fields=list(self._type)
+            )
+            wrong = [
+                at
+                for at, (shape, _) in enumerate(groups)
+                if not self._as_expected(batch, shape, rows, np.flatnonzero(which[rows] == at), laid, sieve)
+            ]
+            if not wrong:
+                return rows, laid
+            groups = [group for at, group in enumerate(groups) if at not in wrong]
+        return np.zeros(0, np.int64), pa.array([], self._type)
+
+    def _lay_out_shape(
+        self, shape: Shape, rows: Ints, batch: pa.RecordBatch, talk: Talk, sieve: Sieve
+    ) -> tuple[Ints, pa.StructArray]:
+        """The regular ones among the rows of a shape, and what this stage gives of them."""
+        layout = self._layout(shape)
+        if layout is not None:
+            rows = rows[layout.regular(talk, rows)]
+            laid = self._lay_out(layout, talk, rows, batch.column("previews"))
+            if self._as_expected(batch, shape, rows, np.arange(len(rows)), laid, sieve):
+                return rows, laid
+        return np.zeros(0, np.int64), pa.array([], self._type)
 
     @property
     def _type(self) -> pa.StructType:
@@ -126,11 +164,41 @@ class Render:
         spans = pa.StructArray.from_arrays([pa.array(starts[kept]), pa.array(ends[kept])], fields=list(SPAN))
         return lists_of(np.concatenate([[0], np.cumsum(counts)]), spans)
 
-    def _as_expected(self, batch: pa.RecordBatch, rows: Ints, laid: pa.StructArray, sample: Ints) -> bool:
-        """Whether the sampled ones of the rows are what rendering them alone gives."""
+    def _as_expected(
+        self,
+        batch: pa.RecordBatch,
+        shape: Shape,
+        rows: Ints,
+        mine: Ints,
+        laid: pa.StructArray,
+        sieve: Sieve,
+    ) -> bool:
+        """Whether some rows of a shape are what rendering them alone gives. If not, the shape's trace does not
+        hold after all, and all its rows are rendered one by one.
+
+        Args:
+            mine: which of the rows are of this shape.
+        """
+        if shape in self._met:
+            spread = np.linspace(0, batch.num_rows, VERIFIED, endpoint=False).astype(np.int64)
+            sample = mine[np.isin(rows[mine], spread)]
+        else:
+            self._met.add(shape)
+            sample = mine[:2]
         ignored = Sieve(batch)
         expected = self._render_rows(batch, rows[sample], ignored)
-        return not ignored.rejects and laid.take(pa.array(sample)).to_pylist() == expected
+        found = laid.take(pa.array(sample)).to_pylist()
+        if self._frames is not None:
+            for row in (*expected, *found):
+                row["segments"] = self._frames.whole(row["segments"])
+        layout = self._layout(shape)
+        if ignored.rejects or found != expected or layout is None:
+            self._layouts[shape] = self._arounds[shape] = None
+            sieve.notes["trace_differs"] += len(mine)
+            return False
+        for note in layout.notes:
+            sieve.notes[note] += len(mine)
+        return True
 
     def _render_rows(self, batch: pa.RecordBatch, rows: Ints, sieve: Sieve) -> list[dict[str, Any]]:
         """What this stage gives of rows one by one."""
@@ -156,6 +224,20 @@ class Render:
         if shape not in self._layouts:
             self._layouts[shape] = self._trace(shape)
         return self._layouts[shape]
+
+    def _sure_layout(self, shape: Shape) -> SegmentLayout:
+        layout = self._layout(shape)
+        assert layout is not None
+        return layout
+
+    def _around(self, shape: Shape) -> list[Around] | None:
+        """What stands around the messages of a shape; None if it has no layout, or one that cannot be told so."""
+        if shape not in self._arounds:
+            layout = self._layout(shape) if self._frames is not None else None
+            self._arounds[shape] = (
+                self._frames.around(layout.pieces, len(shape)) if self._frames and layout else None
+            )
+        return self._arounds[shape]
 
     def _trace(self, shape: Shape) -> SegmentLayout | None:
         messages: list[dict[str, str]] = []
@@ -201,7 +283,7 @@ class Render:
     def _segments(self, rendered: Rendered) -> list[dict[str, Any]]:
         """Cut the row at the borders of supervision, and where special tokens need care."""
         return [
-            {"text": part, "supervised": supervised, "special": special}
+            {"text": part, "supervised": supervised, "special": special, "before": 0, "after": 0}
             for piece, supervised in self._cuts(rendered)
             for part, special in self._guarded(piece)
         ]
