@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,8 +38,10 @@ def utf8_parts(texts: pa.LargeStringArray) -> tuple[Ints, npt.NDArray[np.uint8]]
 
 def substrings(texts: pa.LargeStringArray, lengths: Ints) -> pa.LargeStringArray:
     """The first `lengths[i]` bytes of each text; they must end between two characters."""
-    pieces = pl.Series(texts.cast(pa.large_binary())).bin.slice(0, pl.Series(lengths))  # type: ignore[arg-type]
-    return whole_array(pieces.to_arrow()).cast(pa.large_string())
+    starts, raw = utf8_parts(texts)
+    # The starts and what is behind them, of which every other one is taken.
+    bounds = np.append(np.stack([starts[:-1], starts[:-1] + lengths], axis=1).ravel(), starts[-1])
+    return large_strings(bounds, raw).take(pa.array(np.arange(0, 2 * len(texts), 2)))
 
 
 def large_strings(offsets: Ints, data: npt.NDArray[np.uint8]) -> pa.LargeStringArray:
@@ -74,6 +75,14 @@ def joined(*parts: Any) -> pa.LargeStringArray:
     """Texts row by row, of arrays and of single texts."""
     whole = [pa.scalar(part, pa.large_string()) if isinstance(part, str) else part for part in parts]
     return pc.binary_join_element_wise(*whole, pa.scalar("", pa.large_string()))
+
+
+def spread(texts: pa.LargeStringArray, places: Ints, count: int) -> pa.LargeStringArray:
+    """So many texts, those at `places`, which ascend, the given ones, and all others empty."""
+    bounds, raw = utf8_parts(texts)
+    filled = np.zeros(count + 1, np.int64)
+    filled[places + 1] = 1
+    return large_strings(bounds[np.cumsum(filled)], raw)
 
 
 def interleaved(columns: Sequence[pa.Array]) -> pa.Array:

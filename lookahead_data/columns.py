@@ -51,6 +51,7 @@ SEGMENT = pa.struct(
         pa.field("text", pa.large_string()),
         pa.field("supervised", pa.bool_()),
         pa.field("special", pa.bool_()),
+        pa.field("bare", pa.bool_()),
         pa.field("before", pa.int32()),
         pa.field("after", pa.int32()),
     ]
@@ -76,12 +77,19 @@ COLUMNS: dict[str, Column] = {
             "and whether it shows the whole answer",
         ),
         Column(
+            "known",
+            pa.list_(pa.list_(pa.int32())),
+            "preview",
+            "of each message the token ids of its content, where they were found on the way; else none",
+        ),
+        Column(
             "segments",
             pa.list_(SEGMENT),
             "render",
             "the row as pieces of text, each wholly supervised or wholly context; `special`: special "
-            "tokens written in this text are meant as such; `before` and `after`: the numbers of the frames "
-            "around it, 0 where there is none (see `model.frames`)",
+            "tokens written in this text are meant as such; `bare`: it is the content of the message at its "
+            "place, as that is; `before` and `after`: the numbers of the frames around it, 0 where there is none "
+            "(see `model.frames`)",
         ),
         Column(
             "shown",

@@ -71,7 +71,7 @@ def build_stages(
     frames = Frames(model.tokenizer, borders) if borders else None
     stages: list[Stage] = [
         Select(settings, choice, model.count_tokens),
-        Preview(settings, model.tokenizer, model.engine),
+        Preview(settings, model.tokenizer, model.engine, gives_ids=frames is not None),
         Render(rendering, model.tokenizer, model.template, frames),
         Encode(
             settings,

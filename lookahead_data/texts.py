@@ -30,6 +30,15 @@ for _char in filter(lambda char: char > "\x7f", WHITE_SPACE):
 
 def says_something(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
     """Which texts are not all white space, shape (texts,); nulls must not be among them."""
+    found = begins_visibly(texts)
+    unsure = np.flatnonzero(~found & (np.diff(utf8_parts(texts)[0]) > 0))
+    if len(unsure):
+        found[unsure] = pl.Series(texts.take(pa.array(unsure))).str.contains(_SOMETHING).to_numpy()
+    return found
+
+
+def begins_visibly(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+    """Texts that begin with no white space, shape (texts,): all such but for some with rare characters."""
     found = np.zeros(len(texts), bool)
     bounds, raw = utf8_parts(texts)
     filled = np.flatnonzero(np.diff(bounds))
@@ -37,9 +46,6 @@ def says_something(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
     # Behind a text of one byte, which is ASCII, any byte will do.
     second = np.minimum(first + 1, len(raw) - 1)
     found[filled] = _VISIBLE[raw[first].astype(np.uint16) << 8 | raw[second]]
-    unsure = filled[~found[filled]]
-    if len(unsure):
-        found[unsure] = pl.Series(texts.take(pa.array(unsure))).str.contains(_SOMETHING).to_numpy()
     return found
 
 
@@ -52,11 +58,13 @@ def stripped(texts: pa.LargeStringArray, stripping: Stripping) -> pa.LargeString
     bounds, raw = utf8_parts(texts)
     if not len(raw) or not stripping:
         return texts
-    # Nearly all texts begin and end with a letter that nobody strips.
-    edges = raw[np.minimum(bounds[:-1], len(raw) - 1)], raw[np.maximum(bounds[1:] - 1, 0)]
-    places = np.arange(len(texts))
-    if all(chars is None for _, chars in stripping):
-        places = np.flatnonzero(~(_is_letter(edges[0]) & _is_letter(edges[1])) & (np.diff(bounds) > 0))
+    # Nearly all texts begin and end with a character that nobody strips.
+    removed = "".join(WHITE_SPACE if chars is None else chars for _, chars in stripping)
+    stays = np.zeros(256, bool)
+    stays[ord(" ") + 1 : 0x7F] = True
+    stays[[ord(char) for char in removed if char < "\x7f"]] = False
+    first, last = raw[np.minimum(bounds[:-1], len(raw) - 1)], raw[np.maximum(bounds[1:] - 1, 0)]
+    places = np.flatnonzero(~(stays[first] & stays[last]) & (np.diff(bounds) > 0))
     if not len(places):
         return texts
     series = pl.Series(texts.take(pa.array(places)))
@@ -65,12 +73,6 @@ def stripped(texts: pa.LargeStringArray, stripping: Stripping) -> pa.LargeString
         series = strip(WHITE_SPACE if chars is None else chars)
     new = whole_array(series.to_arrow()).cast(pa.large_string())
     return new if len(places) == len(texts) else put(texts, places, new)
-
-
-def _is_letter(first: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Which bytes are visible characters of ASCII."""
-    found: npt.NDArray[np.bool_] = (first > ord(" ")) & (first < 0x7F)
-    return found
 
 
 _MAY_COMPOSE = (

@@ -87,7 +87,7 @@ def test_a_unit_on_which_the_engines_differ_is_encoded_by_the_truth(
 ) -> None:
     monkeypatch.setattr(engines, "GigatokenEngine", Wrong)
     monkeypatch.setattr(load, "SMALL", 0)
-    rows = PAIRS * 200
+    rows = PAIRS * 400
     rows[AUDIT_EVERY] = {"prompt": "the odd one", "completion": "is this row, which is audited."}
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     size = path.stat().st_size // 2

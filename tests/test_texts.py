@@ -17,7 +17,9 @@ def test_white_space_is_what_python_strips() -> None:
     assert len(WHITE_SPACE) == 29
     assert (WHITE_SPACE + "x" + WHITE_SPACE).strip() == "x"
     texts = ["", *WHITE_SPACE, WHITE_SPACE, WHITE_SPACE + "x", "]^\\", "\n-"]
-    assert says_something(pa.array(texts, pa.large_string())).tolist() == [bool(text.strip()) for text in texts]
+    assert says_something(pa.array(texts, pa.large_string())).tolist() == [
+        bool(text.strip()) for text in texts
+    ]
 
 
 def test_every_code_point_that_nfc_replaces_is_known() -> None:

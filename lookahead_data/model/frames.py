@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, joined, lists_of, put
+from lookahead_data.arrays import Ints, joined, lists_of, put, utf8_parts
 from lookahead_data.columns import SEGMENT
 from lookahead_data.model.rope import Piece
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.talk import Talk
-from lookahead_data.texts import stripped
+from lookahead_data.texts import begins_visibly, stripped
 
 
 class Part(NamedTuple):
@@ -34,6 +35,8 @@ class Around(NamedTuple):
 
     Attributes:
         before: the number of the frame before it.
+        apart: the same where the message does not begin with white space, from which the prefix can then be
+            told apart, so that it is part of the frame; else as `before`.
         prefix, suffix: text that is encoded together with the message.
         stripping: what is done to the message (see `Piece`).
         supervised: whether the loss counts in the message, the prefix and the suffix.
@@ -41,6 +44,7 @@ class Around(NamedTuple):
     """
 
     before: int
+    apart: int
     prefix: str
     suffix: str
     stripping: tuple[tuple[str, str | None], ...]
@@ -105,7 +109,10 @@ class Frames:
                     head = ""
                 if head + middle:
                     parts.append(Part(head + middle, supervised))
-                found.append(Around(self.number(parts), prefix, "", piece.stripping, supervised, 0))
+                before = apart = self.number(parts)
+                if prefix and not prefix.strip("\n") and self._tokenizer.newlines_apart:
+                    apart = self.number([*parts, Part(prefix, supervised)])
+                found.append(Around(before, apart, prefix, "", piece.stripping, supervised, 0))
                 parts, literal, inside = [], "", True
             head, middle, tail = self._cut(literal) or ((literal, "", "") if inside else ("", "", literal))
             if inside:
@@ -132,8 +139,8 @@ class Frames:
         found: list[dict[str, Any]] = []
 
         def add(text: str, *, supervised: bool, special: bool) -> None:
-            kind = {"supervised": supervised, "special": special}
-            if found and all(found[-1][name] == value for name, value in kind.items()):
+            kind = {"supervised": supervised, "special": special, "bare": False}
+            if found and all(found[-1][name] == kind[name] for name in ("supervised", "special")):
                 found[-1]["text"] += text
             elif text:
                 found.append({"text": text, **kind, "before": 0, "after": 0})
@@ -158,7 +165,7 @@ def framed_segments(talk: Talk, shapes: Sequence[Sequence[Around]], which: Ints)
     firsts = np.cumsum([0, *map(len, shapes)])[:-1]
     at = np.repeat(firsts[which] - talk.starts[:-1], np.diff(talk.starts)) + np.arange(talk.starts[-1])
 
-    texts = talk.contents
+    texts, sizes = talk.contents, _sizes(talk.contents)
     kinds = [around.stripping for around in table]
     for kind in set(kinds) - {()}:
         mine = np.flatnonzero(np.array([other == kind for other in kinds])[at])
@@ -166,8 +173,12 @@ def framed_segments(talk: Talk, shapes: Sequence[Sequence[Around]], which: Ints)
             texts = stripped(texts, kind)
         else:
             texts = put(texts, mine, stripped(texts.take(pa.array(mine)), kind))
+    before, apart = (_column([getattr(around, name) for around in table], at) for name in ("before", "apart"))
+    is_apart = (before != apart) & begins_visibly(texts)
+    # What is not joined to a message stands behind the table's own.
+    prefixes = [*(around.prefix for around in table), ""]
     texts = joined(
-        *_besides([around.prefix for around in table], at),
+        *_besides(prefixes, np.where(is_apart, len(table), at)),
         texts,
         *_besides([around.suffix for around in table], at),
     )
@@ -175,10 +186,20 @@ def framed_segments(talk: Talk, shapes: Sequence[Sequence[Around]], which: Ints)
         texts,
         pa.array(np.array([around.supervised for around in table])[at]),
         pa.array(np.ones(len(at), bool)),
-        pa.array(np.array([around.before for around in table], np.int32)[at]),
-        pa.array(np.array([around.after for around in table], np.int32)[at]),
+        pa.array(_sizes(texts) == sizes),
+        pa.array(np.where(is_apart, apart, before)),
+        pa.array(_column([around.after for around in table], at)),
     ]
     return lists_of(talk.starts, pa.StructArray.from_arrays(columns, fields=list(SEGMENT)))
+
+
+def _sizes(texts: pa.LargeStringArray) -> Ints:
+    """The bytes of each text."""
+    return np.diff(utf8_parts(texts)[0])
+
+
+def _column(values: Sequence[int], at: Ints) -> npt.NDArray[np.int32]:
+    return np.array(values, np.int32)[at]
 
 
 def _besides(texts: Sequence[str], at: Ints) -> list[pa.LargeStringArray]:

@@ -16,19 +16,21 @@ from tokenizers import Encoding
 
 from lookahead_data.arrays import Ints, put, substrings, utf8_parts
 from lookahead_data.config import Settings
-from lookahead_data.model.engines import Engine
+from lookahead_data.model.engines import Engine, Ids
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.texts import is_nfc
 
 TRIES = ((6, 24), (12, 64), (24, 512))
 """How much of a long answer is encoded: so many bytes for each token of the preview, and up to so many
 more until there is a place to cut. Most answers need no more than the first pair says."""
-ENTIRE = (1 << 40, 0)
+ALL = (1 << 40, 0)
 """No answer is as long as that: all of it is encoded, as after the other tries."""
 LITTLE = 1 << 15
 """Bytes of answers that are encoded as a whole at once: a call of an engine takes as long as that."""
-SAMPLED = 16384
-"""Bytes of each batch's answers whose heads are found by the slow, obvious way too."""
+SAMPLED_EVERY = 2039
+"""One row in so many has the heads of its answers found by the slow, obvious way too."""
+MARGIN = 64
+"""Bytes behind a head in which nothing may stand that normalization changes."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,14 @@ class Heads:
 
     Attributes:
         texts, tokens, whole: see `Head`; each of shape (answers,).
+        encoded: the ids of all of each answer, or none where they were not found on the way: shape
+            (tokens,), and where each answer's begin and the last end, shape (answers + 1,).
     """
 
     texts: pa.LargeStringArray
     tokens: Ints
     whole: npt.NDArray[np.bool_]
+    encoded: tuple[Ids, Ints] | None = None
 
     @classmethod
     def of(cls, heads: Sequence[Head]) -> Heads:
@@ -109,6 +114,7 @@ class Heads:
         )
 
     def take(self, places: Ints) -> Heads:
+        """Some of the heads, without ids."""
         return Heads(self.texts.take(pa.array(places)), self.tokens[places], self.whole[places])
 
     def to_list(self) -> list[Head]:
@@ -122,7 +128,7 @@ def heads_of(
     engine: Engine,
     count: int,
     *,
-    entire: bool = False,
+    entire: int = 0,
 ) -> Heads:
     """What `answer_heads` gives with `cut="char"`, for many answers at once.
 
@@ -131,47 +137,56 @@ def heads_of(
     Answers for which this is not sure to be right go to `answer_heads`.
 
     Args:
-        entire: encode all of long answers too, as pays where the engine remembers them until the rows
-            are encoded.
+        entire: bytes up to which all of an answer is encoded at once, as pays where its ids are used again.
     """
     if not tokenizer.spells_bytes or not tokenizer.splits_words or tokenizer.normalizes not in (None, "NFC"):
         return Heads.of(answer_heads(answers.to_pylist(), tokenizer, count))
-    bounds, raw = utf8_parts(answers)
+    sizes = np.diff(utf8_parts(answers)[0])
     ends = np.zeros(len(answers), np.int64)
     tokens = np.zeros(len(answers), np.int64)
     whole = np.zeros(len(answers), bool)
+    encoded = None
     left = np.arange(len(answers))
-    sizes = np.diff(bounds)
-    for enough, window in (*TRIES, ENTIRE):
-        if entire or sizes[left].sum() <= LITTLE:
-            enough, window = ENTIRE
+    for enough, window in (*TRIES, ALL):
+        if sizes[left].sum() <= LITTLE:
+            enough, window = ALL
         some = answers if len(left) == len(answers) else answers.take(pa.array(left))
-        tried = _head_ends(some, tokenizer, engine, count, enough * count, window)
+        first = some is answers
+        tried = _head_ends(some, tokenizer, engine, count, enough * count, window, entire if first else 0)
         ends[left], tokens[left], whole[left] = tried.ends, tried.tokens, tried.whole
+        encoded = tried.encoded if first else encoded
         left = left[~tried.sure]
-        if not len(left) or (enough, window) == ENTIRE:
+        if not len(left) or (enough, window) == ALL:
             break
     ends[left] = 0
-    for _ in range(3):  # a character has at most three bytes behind its first
-        places = np.minimum(bounds[:-1] + ends, max(len(raw) - 1, 0))
-        inside = (ends < sizes) & ((raw[places] & 0xC0) == 0x80) if len(raw) else np.zeros(len(ends), bool)
-        ends = ends + inside
-    texts = substrings(answers, ends)
+    texts = substrings(answers, _to_characters(ends, answers))
     if len(left):
         slow = Heads.of(answer_heads(answers.take(pa.array(left)).to_pylist(), tokenizer, count))
         texts = put(texts, left, slow.texts)
         tokens[left], whole[left] = slow.tokens, slow.whole
-    return Heads(texts, tokens, whole)
+    return Heads(texts, tokens, whole, encoded)
+
+
+def _to_characters(lengths: Ints, texts: pa.LargeStringArray) -> Ints:
+    """Lengths in bytes of the starts of texts, made longer where they end inside of a character."""
+    bounds, raw = utf8_parts(texts)
+    if not len(raw):
+        return lengths
+    for _ in range(3):  # a character has at most three bytes behind its first
+        places = np.minimum(bounds[:-1] + lengths, len(raw) - 1)
+        lengths = lengths + ((lengths < np.diff(bounds)) & ((raw[places] & 0xC0) == 0x80))
+    return lengths
 
 
 class _Ends(NamedTuple):
     """Where the heads of answers end, in bytes; how many tokens they show; whether that is all of the
-    answer; and whether all this is sure. Each of shape (answers,)."""
+    answer; and whether all this is sure; each of shape (answers,). And `Heads.encoded`."""
 
     ends: Ints
     tokens: Ints
     whole: npt.NDArray[np.bool_]
     sure: npt.NDArray[np.bool_]
+    encoded: tuple[Ids, Ints]
 
 
 def _head_ends(
@@ -181,12 +196,13 @@ def _head_ends(
     count: int,
     enough: int,
     window: int,
+    entire: int,
 ) -> _Ends:
     """Encode the answers, the long ones only up to a place to cut, `enough` bytes from their start or
     up to `window` more; of those that have none there, nothing."""
     bounds, raw = utf8_parts(answers)
     sizes = np.diff(bounds)
-    cuts = _safe_cuts(bounds, raw, enough, window)
+    cuts = _safe_cuts(bounds, raw, enough, window, entire)
     heads = answers if np.array_equal(cuts, sizes) else substrings(answers, cuts)
     ids, offsets = engine.encode(heads)
     found = np.diff(offsets)
@@ -195,24 +211,21 @@ def _head_ends(
     ends = spelled[offsets[:-1] + tokens] - spelled[offsets[:-1]]
     sure = spelled[offsets[1:]] - spelled[offsets[:-1]] == cuts
     sure &= (cuts == sizes) | (found > count)
-    series = pl.Series(heads)
     if tokenizer.normalizes:
-        sure &= is_nfc(series)
+        near = np.minimum(ends + MARGIN, cuts)
+        checked = heads if np.array_equal(near, cuts) else substrings(heads, _to_characters(near, heads))
+        sure &= is_nfc(pl.Series(checked))
     if tokenizer.special:
-        sure &= ~series.str.contains_any(list(tokenizer.special)).to_numpy()
+        sure &= ~pl.Series(heads).str.contains_any(list(tokenizer.special)).to_numpy()
     whole = (found <= count) & sure
-    return _Ends(np.where(whole, sizes, ends), tokens, whole, sure)
+    known = cuts == sizes
+    if not known.all():
+        ids = ids[np.repeat(known, found)]
+        offsets = np.concatenate([[0], np.cumsum(np.where(known, found, 0))])
+    return _Ends(np.where(whole, sizes, ends), tokens, whole, sure, (ids, offsets))
 
 
-def _sample(answers: pa.LargeStringArray) -> Ints:
-    """The places of the first, the middle and the last answer, less those too long to look at."""
-    count = len(answers)
-    places = np.unique([0, count // 2, count - 1]) if count else np.zeros(0, np.int64)
-    sizes = np.diff(utf8_parts(answers)[0])[places]
-    return places[np.cumsum(sizes) <= SAMPLED]
-
-
-def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], enough: int, window: int) -> Ints:
+def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], enough: int, window: int, entire: int = 0) -> Ints:
     """How many bytes of each text to encode: all of a short one; of a long one those up to a space between
     two letters, or 0 where there is none.
 
@@ -223,7 +236,7 @@ def _safe_cuts(bounds: Ints, raw: npt.NDArray[np.uint8], enough: int, window: in
     """
     sizes = np.diff(bounds)
     cuts = sizes.copy()
-    long = np.flatnonzero(sizes > enough + window + 1)
+    long = np.flatnonzero(sizes > max(enough + window + 1, entire))
     if not len(long):
         return cuts
     places = (bounds[:-1][long] + enough)[:, None] + np.arange(-1, window + 1)
@@ -244,7 +257,7 @@ class HeadFinder:
         tokenizer: LoadedTokenizer | None,
         engine: Engine | None,
         *,
-        entire: bool = False,
+        entire: int = 0,
     ) -> None:
         """
         Args:
@@ -258,8 +271,12 @@ class HeadFinder:
         self._engine = engine
         self._phrase_tokens = len(tokenizer.encode_ids([settings.phrase])[0]) if tokenizer else 0
 
-    def find(self, answers: pa.LargeStringArray, notes: Counter[str]) -> Heads:
-        """The heads of answers; a few of each batch are found by `answer_heads` too, and compared."""
+    def find(self, answers: pa.LargeStringArray, rows: Ints, notes: Counter[str]) -> Heads:
+        """The heads of answers; some are found by `answer_heads` too, and compared.
+
+        Args:
+            rows: the place of each answer's row in its file, shape (answers,).
+        """
         count = len(answers)
         m = self._settings.preview_tokens
         if self._settings.mode == "virtual":
@@ -273,7 +290,7 @@ class HeadFinder:
         if self._settings.cut == "reference":
             return Heads.of(answer_heads(answers.to_pylist(), self._tokenizer, m, cut="reference"))
         heads = heads_of(answers, self._tokenizer, self._engine, m, entire=self._entire)
-        sample = _sample(answers)
+        sample = np.flatnonzero(rows % SAMPLED_EVERY == 0)
         expected = answer_heads(answers.take(pa.array(sample)).to_pylist(), self._tokenizer, m)
         if heads.take(sample).to_list() == expected:
             return heads

@@ -83,6 +83,7 @@ class SegmentLayout:
                 interleaved(columns),
                 pa.array(flags),
                 pa.array(np.ones(len(flags), bool)),
+                pa.array(np.zeros(len(flags), bool)),
                 pa.array(np.zeros(len(flags), np.int32)),
                 pa.array(np.zeros(len(flags), np.int32)),
             ],

@@ -119,13 +119,13 @@ class LoadedTokenizer:
             return None
         longest_first = sorted((token.content for token in tokens), key=len, reverse=True)
         one = f"(?:{'|'.join(map(re.escape, longest_first))})"
-        if self._newlines_apart:
+        if self.newlines_apart:
             one += r"(?:\n+(?=\S))?"
         # Written out once before it is repeated: `re` then looks for how it begins, in half of the time.
         return re.compile(f"({one}(?:{one})*)")
 
-    @property
-    def _newlines_apart(self) -> bool:
+    @functools.cached_property
+    def newlines_apart(self) -> bool:
         """Whether newlines at the start of a part, where no white space follows them, are encoded as if
         they and the rest were texts of their own: known of the splitter, not tried."""
         if self._normalizer not in (None, "NFC"):
@@ -148,7 +148,7 @@ class LoadedTokenizer:
         a byte-level BPE do, which spell bytes as letters."""
         return self._byte_level and not self.sensitive
 
-    def byte_lengths(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    def byte_lengths(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
         """For each id the number of UTF-8 bytes that it stands for, of the shape of `ids`."""
         lengths = self._lengths[ids]
         if (lengths < 0).any():
@@ -160,9 +160,10 @@ class LoadedTokenizer:
         return lengths
 
     @functools.cached_property
-    def _lengths(self) -> npt.NDArray[np.int64]:
-        # Filled as ids are met: to ask for the whole vocabulary takes a quarter of a second.
-        return np.full(max(self.vocab_size, max(self._added, default=0) + 1), -1, np.int64)
+    def _lengths(self) -> npt.NDArray[np.int16]:
+        # Filled as ids are met: to ask for the whole vocabulary takes a quarter of a second. Small, so that
+        # all of it stays in a processor's cache.
+        return np.full(max(self.vocab_size, max(self._added, default=0) + 1), -1, np.int16)
 
     @functools.cached_property
     def _added(self) -> dict[int, str]:

@@ -59,7 +59,10 @@ class LineRewriter:
                 pl.Series(lines), self._shape, self._settings.max_line_size
             )
             answers = fields[str(self._shape.output_field)]
-            right = says_something(whole_array(answers.fill_null("").to_arrow()).cast(pa.large_string())) & fields[self._shape.input_field].is_not_null().to_numpy()
+            right = (
+                says_something(whole_array(answers.fill_null("").to_arrow()).cast(pa.large_string()))
+                & fields[self._shape.input_field].is_not_null().to_numpy()
+            )
             if not self._settings.previews_safety:
                 right &= ~refuses(answers.fill_null("").to_arrow(), self._settings.refusals)
             plain[np.flatnonzero(plain)[~right]] = False
@@ -68,7 +71,7 @@ class LineRewriter:
         out = pl.Series([], dtype=pl.String)
         if len(places):
             texts = whole_array(fields[str(self._shape.output_field)].to_arrow()).cast(pa.large_string())
-            heads = self._heads.find(texts, report.notes)
+            heads = self._heads.find(texts, block.row + places, report.notes)
             if self._settings.short_answer != "keep":
                 long = ~heads.whole
                 plain[places[~long]] = False

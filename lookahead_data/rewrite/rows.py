@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from lookahead_data.batches import Reject
@@ -61,7 +62,8 @@ class Rewriter:
             else:
                 good.append((record, messages, self._turns(record.value, messages, report)))
         answers = [messages[turn]["content"] for _, messages, turns in good for turn in turns]
-        heads = iter(self._heads.find(pa.array(answers, pa.large_string()), report.notes).to_list())
+        numbers = np.array([record.row for record, _, turns in good for _ in turns], np.int64)
+        heads = iter(self._heads.find(pa.array(answers, pa.large_string()), numbers, report.notes).to_list())
         rows = []
         for record, messages, turns in good:
             mine = list(itertools.islice(heads, len(turns)))

@@ -101,7 +101,11 @@ class Alike:
         """What the strings of one slot mean, which is read; shape (texts,)."""
         count = len(self.pattern.read)
         at = self.pattern.read.index(slot)
-        return self.strings.take(pa.array(np.arange(len(self.places)) * count + at)) if count > 1 else self.strings
+        return (
+            self.strings.take(pa.array(np.arange(len(self.places)) * count + at))
+            if count > 1
+            else self.strings
+        )
 
     def messages(self) -> pa.ListArray:
         """The conversations, shape (texts,)."""

@@ -14,32 +14,44 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, joined, lists_of, put
+from lookahead_data.arrays import Ints, joined, lists_of, repeated, spread
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, PREVIEW
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import refuses
 from lookahead_data.errors import RowError
 from lookahead_data.model.engines import Engine
-from lookahead_data.model.heads import Head, HeadFinder, Heads
+from lookahead_data.model.heads import ALL, Head, HeadFinder, Heads
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.talk import Talk
 from lookahead_data.texts import says_something
 
 Conversation = list[dict[str, str]]
 
+ENTIRE = 1024
+"""Bytes up to which all of an answer is encoded while its first tokens are looked for. Of a longer one these
+are found sooner in its first bytes alone, though all is encoded then once more."""
+
 
 class Preview:
     """Inserts the previews into `messages`."""
 
     name = "preview"
-    gives = ("messages", "previews")
 
-    def __init__(self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine, *, gives_ids: bool = False
+    ) -> None:
+        """
+        Args:
+            gives_ids: give the ids of answers that are encoded entirely while their first tokens are looked for.
+        """
+        self._gives_ids = gives_ids and settings.mode == "real"
+        self.gives = ("messages", "previews", *(["known"] if self._gives_ids else []))
         told = settings.mode != "none" and not settings.previews_safety
         self.needs = ("messages", *(["safety"] if told else []))
         self._settings = settings
-        self._heads = HeadFinder(settings, tokenizer, engine, entire=engine.remembers)
+        up_to = ENTIRE if self._gives_ids else 0
+        self._heads = HeadFinder(settings, tokenizer, engine, entire=ALL[0] if engine.remembers else up_to)
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
@@ -51,8 +63,11 @@ class Preview:
         safe = self._are_safety(batch, talk, turns)
         kept, turns = turns[safe], turns[~safe]
         sieve.notes["safety_without_preview"] += len(kept)
-        heads = self._heads.find(talk.contents.take(pa.array(turns)), sieve.notes)
         rows = talk.rows[turns]
+        heads = self._heads.find(
+            talk.contents.take(pa.array(turns)), batch.column("row").to_numpy()[rows], sieve.notes
+        )
+        given = {"known": _known(talk, turns, heads)} if self._gives_ids else {}
         if self._settings.short_answer != "keep":
             self._sort_out_short(rows, heads, sieve)
             shown = np.flatnonzero(~heads.whole)
@@ -60,9 +75,10 @@ class Preview:
             heads = heads.take(shown)
         self._take_notes(talk, np.concatenate([turns, kept]), sieve)
         texts = joined(self._settings.connector, heads.texts)
-        contents = put(talk.contents, turns - 1, joined(talk.contents.take(pa.array(turns - 1)), texts))
+        contents = joined(talk.contents, spread(texts, turns - 1, len(talk.contents)))
         if self._settings.mode == "virtual":
-            contents = put(contents, turns, joined(self._settings.phrase, talk.contents.take(pa.array(turns))))
+            phrases = repeated([self._settings.phrase], len(turns))
+            contents = joined(spread(phrases, turns, len(contents)), contents)
         previews = pa.StructArray.from_arrays(
             [
                 pa.array(turns - 1 - talk.starts[rows], pa.int32()),
@@ -76,6 +92,7 @@ class Preview:
         return sieve.staged(
             messages=talk.with_contents(contents),
             previews=lists_of(np.concatenate([[0], np.cumsum(counts)]), previews),
+            **given,
         )
 
     def _are_safety(self, batch: pa.RecordBatch, talk: Talk, turns: Ints) -> npt.NDArray[np.bool_]:
@@ -110,6 +127,15 @@ class Preview:
         sieve.notes["reasoning_before_answer"] += len(np.unique(talk.rows[reasons]))
         for name in [name for name, count in sieve.notes.items() if not count]:
             del sieve.notes[name]
+
+
+def _known(talk: Talk, turns: Ints, heads: Heads) -> pa.ListArray:
+    """The column `known` of messages of which those at `turns` have been encoded, if they have."""
+    ids, bounds = heads.encoded or (np.zeros(0, np.int32), np.zeros(len(turns) + 1, np.int64))
+    sizes = np.zeros(len(talk.contents), np.int64)
+    sizes[turns] = np.diff(bounds)
+    inner = lists_of(np.concatenate([[0], np.cumsum(sizes)]), pa.array(ids))
+    return lists_of(talk.starts, inner)
 
 
 def _chosen(talk: Talk, which: str) -> Ints:

@@ -29,9 +29,11 @@ from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, probe_for, recording
 from lookahead_data.talk import Talk
 
-VERIFIED = 4
-"""Rows of each batch that plain Jinja renders too: of those rendered by a trace, spread over the
-batch, and of those rendered one by one."""
+VERIFIED_EVERY = 4096
+"""One row in so many, and one of each batch at least, is rendered by plain Jinja too."""
+
+SEGMENT_ALONE = {"bare": False, "before": 0, "after": 0}
+"""What a segment of a row that was rendered by itself has besides its text."""
 
 
 class Render:
@@ -180,8 +182,7 @@ class Render:
             mine: which of the rows are of this shape.
         """
         if shape in self._met:
-            spread = np.linspace(0, batch.num_rows, VERIFIED, endpoint=False).astype(np.int64)
-            sample = mine[np.isin(rows[mine], spread)]
+            sample = mine[np.isin(rows[mine], _verified(batch.num_rows))]
         else:
             self._met.add(shape)
             sample = mine[:2]
@@ -209,7 +210,7 @@ class Render:
             messages = [{k: v for k, v in message.items() if v is not None} for message in nullable]
             row: dict[str, Any] = {name: [] for name in self.gives}
             try:
-                rendered = self.rule.render(messages, verify=at < VERIFIED)
+                rendered = self.rule.render(messages, verify=at % VERIFIED_EVERY == 0)
                 row["segments"] = self._segments(rendered)
                 if self._tells_shown:
                     row["shown"] = self._shown(rendered, previews[at])
@@ -283,7 +284,7 @@ class Render:
     def _segments(self, rendered: Rendered) -> list[dict[str, Any]]:
         """Cut the row at the borders of supervision, and where special tokens need care."""
         return [
-            {"text": part, "supervised": supervised, "special": special, "before": 0, "after": 0}
+            SEGMENT_ALONE | {"text": part, "supervised": supervised, "special": special}
             for piece, supervised in self._cuts(rendered)
             for part, special in self._guarded(piece)
         ]
@@ -352,3 +353,8 @@ class Render:
             for low, high in spans
             if low < high
         ]
+
+
+def _verified(rows: int) -> Ints:
+    """The places of the rows of a batch that plain Jinja renders too."""
+    return np.arange(rows % VERIFIED_EVERY // 2, rows, VERIFIED_EVERY)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from lookahead_data.batches import Staged
 from lookahead_data.columns import with_column
 
-_SPENT = ("messages", "segments", "shown", "supervised", "previewed")
+_SPENT = ("messages", "known", "segments", "shown", "supervised", "previewed")
 
 
 class Repeat:
