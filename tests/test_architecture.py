@@ -29,7 +29,7 @@ FLOORS: dict[str, int] = {
 """Which floor a module or folder is on. An import may only go to a lower floor, or stay in its folder."""
 
 SAME_FLOOR: set[tuple[str, str]] = {
-    ("batches", "columns"), ("talk", "arrays"), ("talk", "columns"), ("batches", "errors"), ("plan", "config"), ("model", "config"), ("jobfile", "config"),
+    ("batches", "columns"), ("texts", "arrays"), ("talk", "arrays"), ("talk", "columns"), ("batches", "errors"), ("plan", "config"), ("model", "config"), ("jobfile", "config"),
     ("numerals", "errors"), ("demo", "sink"), ("stages", "curation"), ("sink", "curation"), ("pipeline", "outlet"), ("ordering", "outlet"),
 }  # fmt: skip
 """Arrows along a floor: each only this way round."""

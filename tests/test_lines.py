@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_alike import ALIKE
 from test_blocks import LINE, SHAPES
 
 from lookahead_data.config import Settings
@@ -18,6 +19,7 @@ from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.rewrite.lines import LineRewriter
 from lookahead_data.rewrite.report import PreviewReport
 from lookahead_data.rewrite.rows import Rewriter
+from lookahead_data.source import alike
 from lookahead_data.source.blocks import Block
 from lookahead_data.source.conversations import Shape
 from lookahead_data.source.discover import describe
@@ -59,12 +61,15 @@ def both_ways(
     return (found, told(quick)), ([row for _, row in rows], told(slow))
 
 
-@pytest.mark.parametrize("shape", SHAPES[:2], ids=lambda shape: shape.kind)
+@pytest.mark.parametrize("shape", SHAPES[:4], ids=lambda shape: shape.kind)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    lines=st.lists(st.one_of(GOOD, LINE), max_size=8),
+    lines=st.lists(st.one_of(GOOD, LINE), max_size=8)
+    | st.lists(ALIKE, max_size=3).map(lambda groups: [line for lines in groups for line in lines]),
+    fewest=st.sampled_from([1, 8]),
     mode=st.sampled_from(["real", "virtual"]),
     short_answer=st.sampled_from(["keep", "skip", "drop"]),
+    turns=st.sampled_from(["last", "first", "all"]),
     words=st.sampled_from([" The answer begins with: ", '"\\\n', "→"]),
 )
 def test_lines_are_rewritten_as_their_rows_are(
@@ -73,11 +78,22 @@ def test_lines_are_rewritten_as_their_rows_are(
     mode: str,
     short_answer: str,
     words: str,
+    fewest: int,
+    turns: str,
     builtin: LoadedTokenizer,
     tmp_path: Path,
 ) -> None:
-    chosen = Settings(mode=mode, short_answer=short_answer, connector=words, phrase=words, preview_tokens=3)
-    found, expected = both_ways(lines, shape, chosen, builtin, tmp_path)
+    chosen = Settings(
+        mode=mode,
+        short_answer=short_answer,
+        connector=words,
+        phrase=words,
+        preview_tokens=3,
+        preview_turns=turns,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alike, "FEWEST", fewest)
+        found, expected = both_ways(lines, shape, chosen, builtin, tmp_path)
     assert found == expected
 
 

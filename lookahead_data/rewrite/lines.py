@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, whole_array
+from lookahead_data.arrays import Ints, joined, large_strings, utf8_parts, whole_array
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import refuses
 from lookahead_data.curation.mixing import is_safety_set
@@ -23,10 +23,12 @@ from lookahead_data.plan import InputFile
 from lookahead_data.rewrite.report import PreviewReport
 from lookahead_data.rewrite.rows import Rewriter
 from lookahead_data.source import blocks
+from lookahead_data.source.alike import Alike, find_alike
 from lookahead_data.source.blocks import Block
 from lookahead_data.source.conversations import Shape
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import Record
+from lookahead_data.stages.preview import preview_turns
 from lookahead_data.texts import says_something
 
 ESCAPES = {chr(code): json.dumps(chr(code))[1:-1] for code in (*range(32), ord('"'), ord("\\"))}
@@ -37,7 +39,7 @@ def handles(file: InputFile, shape: Shape, settings: Settings) -> bool:
     """Whether lines of this file can be rewritten by the block."""
     if not settings.previews_safety and (not settings.tells_refusals or is_safety_set(settings, file.name)):
         return False
-    return file.format == "jsonl" and shape.kind in ("prompt-completion", "alpaca")
+    return file.format == "jsonl" and shape.kind != "text" and blocks.handles(shape)
 
 
 class LineRewriter:
@@ -53,37 +55,79 @@ class LineRewriter:
         """The lines of a block with their previews, and what became of them."""
         report = PreviewReport()
         bounds, lines = block.lines()
-        plain = np.zeros(len(lines), bool)
+        left = np.ones(len(lines), bool)
+        done: list[tuple[Ints, pa.LargeStringArray]] = []
         if blocks.is_text(lines, block.data):
-            plain, fields = blocks.fields_of_lines(
-                pl.Series(lines), self._shape, self._settings.max_line_size
+            whole = np.diff(bounds) <= self._settings.max_line_size
+            for alike in find_alike(lines, whole, self._shape):
+                done.append(self._rewrite_alike(alike, lines, block.row, report))
+                left[done[-1][0]] = False
+            if self._shape.output_field is not None and left.any():
+                done.append(self._rewrite_plain(lines, np.flatnonzero(whole & left), block.row, report))
+                left[done[-1][0]] = False
+        if left.any():
+            done.append(self._rewrite_singly(block, bounds, np.flatnonzero(left), file, report))
+        return _bytes(_in_order(done)), report
+
+    def _rewrite_alike(
+        self, alike: Alike, lines: pa.LargeStringArray, row: int, report: PreviewReport
+    ) -> tuple[Ints, pa.LargeStringArray]:
+        """Lines of one pattern that get their previews, by their places; the others are left."""
+        settings = self._settings
+        said = alike.pattern.messages
+        words = [{"role": message.role, "content": "".join(map(str, message.content))} for message in said]
+        turns = preview_turns(words, settings.preview_turns)
+        # The preview goes behind the question: before the quote that ends its last string.
+        behind = [piece for turn in turns for piece in said[turn - 1].content[-1:]]
+        ahead = [piece for turn in turns for piece in said[turn].content[:1] if settings.mode == "virtual"]
+        fits = len(turns) == len(behind) == 1 and all(isinstance(piece, int) for piece in (*behind, *ahead))
+        if not fits:
+            return np.zeros(0, np.int64), pa.array([], pa.large_string())
+        answers = alike.contents(turns[0])
+        kept = np.ones(len(answers), bool)
+        if not settings.previews_safety:
+            kept &= ~refuses(answers, settings.refusals)
+        heads = self._heads.find(answers, row + alike.places, report.notes)
+        if settings.short_answer != "keep":
+            kept &= ~heads.whole
+        if not kept.all():
+            chosen = np.flatnonzero(kept)
+            alike, heads = alike.take(chosen), heads.take(chosen)
+        shown = _escaped(joined(settings.connector, heads.texts))
+        cuts = [(alike.ends[:, int(behind[0])], shown)]
+        if ahead:
+            cuts.append(
+                (alike.starts[:, int(ahead[0])], json.dumps(settings.phrase, ensure_ascii=False)[1:-1])
             )
-            answers = fields[str(self._shape.output_field)]
-            right = (
-                says_something(whole_array(answers.fill_null("").to_arrow()).cast(pa.large_string()))
-                & fields[self._shape.input_field].is_not_null().to_numpy()
-            )
-            if not self._settings.previews_safety:
-                right &= ~refuses(answers.fill_null("").to_arrow(), self._settings.refusals)
-            plain[np.flatnonzero(plain)[~right]] = False
-            fields = fields.filter(pl.Series(right))
-        places = np.flatnonzero(plain)
-        out = pl.Series([], dtype=pl.String)
-        if len(places):
-            texts = whole_array(fields[str(self._shape.output_field)].to_arrow()).cast(pa.large_string())
-            heads = self._heads.find(texts, block.row + places, report.notes)
-            if self._settings.short_answer != "keep":
-                long = ~heads.whole
-                plain[places[~long]] = False
-                places, heads = places[long], heads.take(np.flatnonzero(long))
-                fields = fields.filter(pl.Series(long))
-            out = self._with_previews(pl.Series(lines).gather(places), fields, heads)
-            report.read = report.written = report.previews = len(places)
-            report.previewed_tokens = int(heads.tokens.sum())
-            report.whole_answers = int(heads.whole.sum())
-        if len(places) < len(lines):
-            out = self._merged(out, places, self._others(block, bounds, np.flatnonzero(~plain), file, report))
-        return _bytes(out), report
+        self._count(heads, report)
+        return alike.places, _with_insertions(alike, lines, cuts)
+
+    def _rewrite_plain(
+        self, lines: pa.LargeStringArray, places: Ints, row: int, report: PreviewReport
+    ) -> tuple[Ints, pa.LargeStringArray]:
+        """Those of the lines at `places` that hold nothing doubtful; the others are left."""
+        some = pl.Series(lines.take(pa.array(places)))
+        plain, fields = blocks.fields_of_lines(some, self._shape, self._settings.max_line_size)
+        answers = _text(fields[str(self._shape.output_field)])
+        right = says_something(answers) & fields[self._shape.input_field].is_not_null().to_numpy()
+        if not self._settings.previews_safety:
+            right &= ~refuses(answers, self._settings.refusals)
+        chosen = np.flatnonzero(plain)
+        heads = self._heads.find(answers, row + places[chosen], report.notes)
+        if self._settings.short_answer != "keep":
+            right &= ~heads.whole
+        heads = heads.take(np.flatnonzero(right))
+        self._count(heads, report)
+        out = self._with_previews(some.gather(chosen[right]), fields.filter(pl.Series(right)), heads)
+        return places[chosen[right]], _text(out)
+
+    def _count(self, heads: Heads, report: PreviewReport) -> None:
+        count = len(heads.tokens)
+        report.read += count
+        report.written += count
+        report.previews += count
+        report.previewed_tokens += int(heads.tokens.sum())
+        report.whole_answers += int(heads.whole.sum())
 
     def _with_previews(self, lines: pl.Series, fields: pl.DataFrame, heads: Heads) -> pl.Series:
         """Plain lines with the preview behind their prompts, and the phrase before their answers."""
@@ -114,9 +158,9 @@ class LineRewriter:
         whole = pl.concat_str([part.cast(pl.String) for part in parts] + [pl.lit("\n")])
         return frame.select(whole).to_series()
 
-    def _others(
+    def _rewrite_singly(
         self, block: Block, bounds: Ints, places: Ints, file: InputFile, report: PreviewReport
-    ) -> list[tuple[int, str]]:
+    ) -> tuple[Ints, pa.LargeStringArray]:
         """The lines at `places` rewritten one by one, less those at fault."""
         records: list[Record] = []
         for at in places.tolist():
@@ -125,15 +169,46 @@ class LineRewriter:
             record = jsonl.record_of(line, len(line), block.row + at, block.offset + int(bounds[at]), limit)
             if record is not None:
                 records.append(record)
-        return [
-            (row - block.row, json.dumps(value, ensure_ascii=False) + "\n")
-            for row, value in self._singly.rewrite(records, file, report)
-        ]
+        rows = self._singly.rewrite(records, file, report)
+        texts = [json.dumps(value, ensure_ascii=False) + "\n" for _, value in rows]
+        return np.array([row - block.row for row, _ in rows], np.int64), pa.array(texts, pa.large_string())
 
-    def _merged(self, out: pl.Series, places: Ints, others: list[tuple[int, str]]) -> pl.Series:
-        both = out.append(pl.Series([line for _, line in others], dtype=pl.String))
-        order = np.argsort(np.concatenate([places, np.array([at for at, _ in others], np.int64)]))
-        return both.gather(order)
+
+def _in_order(parts: list[tuple[Ints, pa.LargeStringArray]]) -> pa.LargeStringArray:
+    """Lines in the order of their places."""
+    parts = [(places, lines) for places, lines in parts if len(places)]
+    if len(parts) == 1:
+        return parts[0][1]
+    order = np.argsort(np.concatenate([np.zeros(0, np.int64), *(places for places, _ in parts)]))
+    lines = pa.concat_arrays([pa.array([], pa.large_string()), *(lines for _, lines in parts)])
+    return lines.take(pa.array(order))
+
+
+def _with_insertions(
+    alike: Alike, lines: pa.LargeStringArray, cuts: list[tuple[Ints, pa.LargeStringArray | str]]
+) -> pa.LargeStringArray:
+    """Lines with texts put in at places among the bytes of all lines, and without white space at their ends."""
+    if not len(alike.places):
+        return pa.array([], pa.large_string())
+    cuts = sorted(cuts, key=lambda cut: int(cut[0][0]))
+    literals = alike.pattern.literals
+    starts = alike.starts[:, 0] - len(literals[0])
+    stops = alike.ends[:, -1] + len(literals[-1].rstrip())
+    bounds = np.column_stack([starts, *(places for places, _ in cuts), stops])
+    every = large_strings(bounds.ravel(), utf8_parts(lines)[1])
+    pieces = [
+        every.take(pa.array(np.arange(len(bounds)) * bounds.shape[1] + at)) for at in range(len(cuts) + 1)
+    ]
+    return joined(
+        pieces[0],
+        *(part for (_, text), piece in zip(cuts, pieces[1:], strict=True) for part in (text, piece)),
+        "\n",
+    )
+
+
+def _escaped(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Texts as they are written inside of a JSON string."""
+    return _text(pl.Series(texts).str.replace_many(ESCAPES))
 
 
 def _value_starts(lines: pl.Series, name: str) -> Ints:
@@ -161,10 +236,10 @@ def _numbers(series: pl.Series) -> Ints:
     return series.to_numpy().astype(np.int64)
 
 
-def _bytes(lines: pl.Series) -> bytes:
-    array = whole_array(lines.to_arrow()).cast(pa.large_string())
-    _, offsets, data = array.buffers()
-    if data is None or not len(array):
-        return b""
-    bounds = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-    return bytes(memoryview(data)[bounds[0] : bounds[-1]])
+def _text(texts: pl.Series) -> pa.LargeStringArray:
+    return whole_array(texts.fill_null("").to_arrow()).cast(pa.large_string())
+
+
+def _bytes(lines: pa.LargeStringArray) -> bytes:
+    bounds, raw = utf8_parts(lines)
+    return raw[bounds[0] : bounds[-1]].tobytes()

@@ -149,9 +149,12 @@ def _extend(message: Row, *, before: str = "", after: str = "") -> None:
     if isinstance(content, str):
         message[said] = before + content + after
         return
-    for part, text, front in ((0, before, True), (-1, after, False)):
-        piece = content[part]
+    # The first and the last part that say something, so that a part without text stays without.
+    filled = [at for at, part in enumerate(content) if (part if isinstance(part, str) else part["text"])]
+    first, last = (filled[0], filled[-1]) if filled else (0, -1)
+    for at, text, front in ((first, before, True), (last, after, False)):
+        piece = content[at]
         if isinstance(piece, str):
-            content[part] = text + piece if front else piece + text
+            content[at] = text + piece if front else piece + text
         else:
             piece["text"] = text + piece["text"] if front else piece["text"] + text

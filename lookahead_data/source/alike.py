@@ -97,6 +97,12 @@ class Alike:
     ends: Ints
     strings: pa.LargeStringArray
 
+    def take(self, chosen: Ints) -> Alike:
+        """Some of the texts."""
+        count = len(self.pattern.read)
+        strings = self.strings.take(pa.array((chosen[:, None] * count + np.arange(count)).ravel()))
+        return Alike(self.pattern, self.places[chosen], self.starts[chosen], self.ends[chosen], strings)
+
     def string(self, slot: int) -> pa.LargeStringArray:
         """What the strings of one slot mean, which is read; shape (texts,)."""
         count = len(self.pattern.read)
@@ -123,8 +129,11 @@ class Alike:
         structs = pa.StructArray.from_arrays([roles, contents, reasoning], fields=list(MESSAGE))
         return lists_of(np.arange(count + 1) * len(said), structs)
 
+    def contents(self, turn: int) -> pa.LargeStringArray:
+        """What the message at `turn` says in each conversation, shape (texts,)."""
+        return self._column(self.pattern.messages[turn].content)
+
     def _column(self, text: tuple[Piece, ...]) -> pa.LargeStringArray:
-        """A text of every conversation."""
         parts = [piece if isinstance(piece, str) else self.string(piece) for piece in text]
         if all(isinstance(part, str) for part in parts):
             return repeated(["".join(parts)], len(self.places))
@@ -270,7 +279,8 @@ class _Part:
         said = (
             Said(m["role"], _pieces(m["content"]), _pieces(m.get("reasoning_content", ""))) for m in messages
         )
-        return Pattern(tuple(literals), tuple(slots), tuple(said))
+        pattern = Pattern(tuple(literals), tuple(slots), tuple(said))
+        return pattern if pattern.read else None
 
     def like(self, pattern: Pattern, places: Ints) -> Alike:
         """Which of some texts have a pattern; they have as many quotes as it has."""
@@ -287,7 +297,7 @@ class _Part:
                 same &= (self._windows(len(literal))[begin] == np.frombuffer(literal, np.uint8)).all(axis=1)
         fits = fits[same]
         strings = self._strings(opens[fits] + 1, closes[fits], pattern.read)
-        speak = says_something(strings).reshape(len(fits), -1).all(axis=1)
+        speak = says_something(strings).reshape(len(fits), len(pattern.read)).all(axis=1)
         if not speak.all():
             fits = fits[speak]
             strings = self._strings(opens[fits] + 1, closes[fits], pattern.read)
@@ -299,6 +309,8 @@ class _Part:
 
     def _strings(self, starts: Ints, ends: Ints, slots: list[int]) -> pa.LargeStringArray:
         """What the strings of some slots mean, text by text."""
+        if not len(starts):
+            return pa.array([], pa.large_string())
         # All strings and what is between them, of which those are taken.
         bounds = np.stack([starts, ends], axis=2).ravel()
         every = large_strings(bounds - np.searchsorted(self._escapes, bounds), self._meant)

@@ -315,7 +315,7 @@ def _read_group(pieces: Sequence[_Piece], row: int, shape: Shape, file: InputFil
             for at, value in zip(places.tolist(), columnar.values_of(rows), strict=True):
                 slow.add(Record(row + start + at, None, 1, value), shape)
         start += count
-    return in_order(quick, slow.staged())
+    return in_order([quick], slow.staged())
 
 
 def _assembled(pieces: Sequence[_Piece], shape: Shape) -> tuple[Flags, pa.ListArray]:
