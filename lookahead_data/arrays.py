@@ -36,12 +36,17 @@ def utf8_parts(texts: pa.LargeStringArray) -> tuple[Ints, npt.NDArray[np.uint8]]
     return bounds, raw
 
 
+def slices(starts: Ints, ends: Ints, raw: npt.NDArray[np.uint8]) -> pa.LargeStringArray:
+    """The texts between places among bytes, which ascend."""
+    # The texts and what is between them, of which every other one is taken.
+    every = large_strings(np.append(np.stack([starts, ends], axis=1).ravel(), ends[-1:]), raw)
+    return every.take(pa.array(np.arange(0, 2 * len(starts), 2)))
+
+
 def substrings(texts: pa.LargeStringArray, lengths: Ints) -> pa.LargeStringArray:
     """The first `lengths[i]` bytes of each text; they must end between two characters."""
-    starts, raw = utf8_parts(texts)
-    # The starts and what is behind them, of which every other one is taken.
-    bounds = np.append(np.stack([starts[:-1], starts[:-1] + lengths], axis=1).ravel(), starts[-1])
-    return large_strings(bounds, raw).take(pa.array(np.arange(0, 2 * len(texts), 2)))
+    bounds, raw = utf8_parts(texts)
+    return slices(bounds[:-1], bounds[:-1] + lengths, raw) if len(texts) else texts
 
 
 def large_strings(offsets: Ints, data: npt.NDArray[np.uint8]) -> pa.LargeStringArray:

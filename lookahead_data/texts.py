@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import put, utf8_parts, whole_array
+from lookahead_data.arrays import slices, utf8_parts
 
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
@@ -56,24 +56,49 @@ Stripping = Sequence[tuple[str, str | None]]
 def stripped(texts: pa.LargeStringArray, stripping: Stripping) -> pa.LargeStringArray:
     """The texts with characters removed at their ends; nulls must not be among them."""
     bounds, raw = utf8_parts(texts)
-    if not len(raw) or not stripping:
-        return texts
-    # Nearly all texts begin and end with a character that nobody strips.
-    removed = "".join(WHITE_SPACE if chars is None else chars for _, chars in stripping)
-    stays = np.zeros(256, bool)
-    stays[ord(" ") + 1 : 0x7F] = True
-    stays[[ord(char) for char in removed if char < "\x7f"]] = False
-    first, last = raw[np.minimum(bounds[:-1], len(raw) - 1)], raw[np.maximum(bounds[1:] - 1, 0)]
-    places = np.flatnonzero(~(stays[first] & stays[last]) & (np.diff(bounds) > 0))
-    if not len(places):
-        return texts
-    series = pl.Series(texts.take(pa.array(places)))
+    starts, ends = bounds[:-1].copy(), bounds[1:].copy()
     for name, chars in stripping:
-        strip = series.str.strip_chars_start if name == "lstrip" else series.str.strip_chars_end
-        series = strip(WHITE_SPACE if chars is None else chars)
-    new = whole_array(series.to_arrow()).cast(pa.large_string())
-    return new if len(places) == len(texts) else put(texts, places, new)
+        left = name == "lstrip"
+        removed = WHITE_SPACE if chars is None else chars
+        # Nearly all texts begin and end with a byte of no character that is removed.
+        edge = np.zeros(256, bool)
+        edge[[char.encode()[0 if left else -1] for char in removed]] = True
+        filled = np.flatnonzero(starts < ends)
+        places = filled[edge[raw[starts[filled] if left else ends[filled] - 1]]]
+        if not len(places):
+            continue
+        series = pl.Series(slices(starts[places], ends[places], raw))
+        rest = series.str.strip_chars_start(removed) if left else series.str.strip_chars_end(removed)
+        gone = (series.str.len_bytes().cast(pl.Int64) - rest.str.len_bytes().cast(pl.Int64)).to_numpy()
+        if left:
+            starts[places] += gone
+        else:
+            ends[places] -= gone
+    same = np.array_equal(starts, bounds[:-1]) and np.array_equal(ends, bounds[1:])
+    return texts if same else slices(starts, ends, raw)
 
+
+def contain_any(texts: pa.LargeStringArray, needles: Collection[str]) -> npt.NDArray[np.bool_]:
+    """Which texts hold one of some other texts, shape (texts,); nulls must not be among them."""
+    found = np.zeros(len(texts), bool)
+    bounds, raw = utf8_parts(texts)
+    if not needles or not len(raw):
+        return found
+    places = np.arange(len(texts))
+    firsts = {needle.encode()[0] for needle in needles}
+    if len(firsts) <= FEW:
+        # Nearly no text has the byte with which most special tokens begin.
+        part = raw[bounds[0] : bounds[-1]]
+        hits = np.flatnonzero(np.logical_or.reduce([part == first for first in firsts])) + bounds[0]
+        places = np.flatnonzero(np.diff(np.searchsorted(hits, bounds)))
+    if len(places):
+        some = texts if len(places) == len(texts) else texts.take(pa.array(places))
+        found[places] = pl.Series(some).str.contains_any(sorted(needles)).to_numpy()
+    return found
+
+
+FEW = 2
+"""Bytes with which needles begin up to which it is quicker to look for these first."""
 
 _MAY_COMPOSE = (
     r"[\p{M}\u0374\u037E\u0387\u0958-\u095F\u09DC-\u09DF\u0A33-\u0A5E\u0B5C\u0B5D\u0F43-\u0F69"
@@ -83,10 +108,16 @@ _MAY_COMPOSE = (
 """Marks, Hangul letters, and all code points that NFC replaces: a text without them is in NFC."""
 
 
-def is_nfc(texts: pl.Series) -> npt.NDArray[np.bool_]:
+def is_nfc(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
     """Which texts are in Unicode's composed form, shape (texts,); nulls must not be among them."""
-    # Polars can only normalize, which is ten times slower than to search, and four than to ask Python.
-    found: npt.NDArray[np.bool_] = (~texts.str.contains(_MAY_COMPOSE)).to_numpy().copy()
-    others = np.flatnonzero(~found)
-    found[others] = [unicodedata.is_normalized("NFC", text) for text in texts.gather(others)]
+    found = np.ones(len(texts), bool)
+    bounds, raw = utf8_parts(texts)
+    beyond = np.flatnonzero(raw[bounds[0] : bounds[-1]] >= 0x80) + bounds[0]  # beyond ASCII
+    places = np.flatnonzero(np.diff(np.searchsorted(beyond, bounds)))
+    if len(places):
+        some = pl.Series(texts if len(places) == len(texts) else texts.take(pa.array(places)))
+        # Polars can only normalize, which is ten times slower than to search, and four than to ask Python.
+        doubtful = some.str.contains(_MAY_COMPOSE).to_numpy()
+        odd = [unicodedata.is_normalized("NFC", text) for text in some.filter(pl.Series(doubtful))]
+        found[places[doubtful]] = odd
     return found

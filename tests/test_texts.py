@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 
-import polars as pl
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookahead_data.texts import WHITE_SPACE, is_nfc, says_something
+from lookahead_data.texts import WHITE_SPACE, begins_visibly, contain_any, is_nfc, says_something, stripped
 
 
 def test_white_space_is_what_python_strips() -> None:
@@ -25,7 +24,7 @@ def test_white_space_is_what_python_strips() -> None:
 def test_every_code_point_that_nfc_replaces_is_known() -> None:
     letters = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000]
     expected = [unicodedata.is_normalized("NFC", letter) for letter in letters]
-    found = is_nfc(pl.Series(letters)).tolist()
+    found = is_nfc(pa.array(letters, pa.large_string())).tolist()
     # Polars may know a later Unicode than Python; what Python knows to change must be found.
     assert not [hex(ord(c)) for c, right, said in zip(letters, expected, found, strict=True) if said > right]
 
@@ -37,4 +36,39 @@ def test_every_code_point_that_nfc_replaces_is_known() -> None:
 )
 def test_composition_is_noticed(texts: list[str]) -> None:
     expected = [unicodedata.is_normalized("NFC", text) for text in texts]
-    assert is_nfc(pl.Series(texts, dtype=pl.String)).tolist() == expected
+    assert is_nfc(pa.array(texts, pa.large_string())).tolist() == expected
+
+
+ODD = st.text(st.sampled_from("ab <|>\n\t\x1c\u00a0\u3000\u2028é漢…\u1680"), max_size=6)
+
+
+@given(
+    st.lists(ODD),
+    st.lists(
+        st.tuples(st.sampled_from(["lstrip", "rstrip"]), st.sampled_from([None, "\n", "a…", "\u3000b"])),
+        max_size=3,
+    ),
+)
+def test_texts_are_stripped_as_python_strips_them(
+    texts: list[str], stripping: list[tuple[str, str | None]]
+) -> None:
+    expected = texts
+    for name, chars in stripping:
+        expected = [getattr(text, name)(chars) for text in expected]
+    assert stripped(pa.array(texts, pa.large_string()), stripping).to_pylist() == expected
+    assert stripped(pa.array(["x", *texts], pa.large_string()).slice(1), stripping).to_pylist() == expected
+
+
+@given(st.lists(ODD), st.sets(st.text(st.sampled_from("ab<|é"), min_size=1, max_size=3), max_size=4))
+def test_what_texts_hold_is_found(texts: list[str], needles: set[str]) -> None:
+    found = contain_any(pa.array(["a<", *texts], pa.large_string()).slice(1), needles)
+    assert found.tolist() == [any(needle in text for needle in needles) for text in texts]
+
+
+@given(st.lists(ODD))
+def test_what_begins_visibly_begins_with_no_white_space(texts: list[str]) -> None:
+    array = pa.array(texts, pa.large_string())
+    assert says_something(array).tolist() == [bool(text.strip()) for text in texts]
+    for text, visible in zip(texts, begins_visibly(array).tolist(), strict=True):
+        assert not visible or text[:1].strip()
+        assert visible or not text[:1].isascii() or not text[:1].strip()

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 from tokenizers import Encoding
 
@@ -18,7 +17,7 @@ from lookahead_data.arrays import Ints, put, substrings, utf8_parts
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids
 from lookahead_data.model.tokenizer import LoadedTokenizer
-from lookahead_data.texts import is_nfc
+from lookahead_data.texts import contain_any, is_nfc
 
 TRIES = ((6, 24), (12, 64), (24, 512))
 """How much of a long answer is encoded: so many bytes for each token of the preview, and up to so many
@@ -214,9 +213,8 @@ def _head_ends(
     if tokenizer.normalizes:
         near = np.minimum(ends + MARGIN, cuts)
         checked = heads if np.array_equal(near, cuts) else substrings(heads, _to_characters(near, heads))
-        sure &= is_nfc(pl.Series(checked))
-    if tokenizer.special:
-        sure &= ~pl.Series(heads).str.contains_any(list(tokenizer.special)).to_numpy()
+        sure &= is_nfc(checked)
+    sure &= ~contain_any(heads, tokenizer.special)
     whole = (found <= count) & sure
     known = cuts == sizes
     if not known.all():

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,7 +15,7 @@ from lookahead_data.arrays import Ints, interleaved, joined, large_strings, list
 from lookahead_data.columns import SEGMENT
 from lookahead_data.model.rope import Piece
 from lookahead_data.talk import Talk
-from lookahead_data.texts import says_something, stripped
+from lookahead_data.texts import contain_any, says_something, stripped
 
 Shape = tuple[tuple[str, bool], ...]
 """What a conversation looks like: of each message its role, and whether it carries reasoning."""
@@ -41,10 +40,7 @@ def by_shape(talk: Talk) -> Iterator[tuple[Shape, Ints]]:
 
 def are_regular(texts: pa.LargeStringArray, needles: frozenset[str]) -> npt.NDArray[np.bool_]:
     """Which texts are not blank, and hold no needle; shape (texts,)."""
-    found = says_something(texts)
-    if needles:
-        found &= ~pl.Series(texts).str.contains_any(sorted(needles)).to_numpy()
-    return found
+    return says_something(texts) & ~contain_any(texts, needles)
 
 
 @dataclass(frozen=True)

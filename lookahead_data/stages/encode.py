@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -302,7 +301,7 @@ class Encode:
         sizes = np.concatenate([[0], np.cumsum(pc.binary_length(texts).to_numpy())])[bounds]
         found: Ints = np.diff(sizes)
         if self._tokenizer.normalizes:
-            changed = np.concatenate([[0], np.cumsum(~is_nfc(pl.Series(texts)))])[bounds]
+            changed = np.concatenate([[0], np.cumsum(~is_nfc(texts))])[bounds]
             found[np.diff(changed) > 0] = -1
         return found
 

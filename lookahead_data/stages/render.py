@@ -29,7 +29,7 @@ from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, probe_for, recording
 from lookahead_data.talk import Talk
 
-VERIFIED_EVERY = 4096
+VERIFIED_EVERY = 8192
 """One row in so many, and one of each batch at least, is rendered by plain Jinja too."""
 
 SEGMENT_ALONE = {"bare": False, "before": 0, "after": 0}
