@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, joined, large_strings, utf8_parts, whole_array
+from lookahead_data.arrays import Ints, joined, large_strings, put, utf8_parts, whole_array
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import refuses
 from lookahead_data.curation.mixing import is_safety_set
@@ -208,7 +208,12 @@ def _with_insertions(
 
 def _escaped(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     """Texts as they are written inside of a JSON string."""
-    return _text(pl.Series(texts).str.replace_many(ESCAPES))
+    bounds, raw = utf8_parts(texts)
+    odd = np.flatnonzero((raw < ord(" ")) | (raw == ord('"')) | (raw == ord("\\")))
+    places = np.flatnonzero(np.diff(np.searchsorted(odd, bounds)))
+    if not len(places):
+        return texts
+    return put(texts, places, _text(pl.Series(texts.take(pa.array(places))).str.replace_many(ESCAPES)))
 
 
 def _value_starts(lines: pl.Series, name: str) -> Ints:

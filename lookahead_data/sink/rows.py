@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -16,6 +18,9 @@ from lookahead_data.sink.publish import publishing
 
 OUTPUT_FORMATS = ("jsonl", "json", "parquet")
 
+FLUSHED_AT = 32 << 20
+"""Bytes after which lines are flushed to the disk."""
+
 Row = dict[str, Any]
 
 
@@ -25,8 +30,19 @@ def write_lines(batches: Iterable[bytes], path: Path) -> None:
     Args:
         batches: the lines as they shall be written, any number of them each.
     """
-    with publishing(path) as temporary, open(temporary, "wb") as file:
-        file.writelines(batches)
+    with publishing(path) as temporary, open(temporary, "wb") as file, ThreadPoolExecutor(1) as pool:
+        flushes: list[Future[None]] = []
+        waiting = 0
+        for data in batches:
+            file.write(data)
+            waiting += len(data)
+            # The disk is at work while the next lines are made, and little is left to do for it at the end.
+            if waiting >= FLUSHED_AT and all(flush.done() for flush in flushes):
+                file.flush()
+                flushes.append(pool.submit(os.fsync, file.fileno()))
+                waiting = 0
+        for flush in flushes:
+            flush.result()
 
 
 def write_rows(batches: Iterable[list[Row]], path: Path, kind: str, schema: pa.Schema | None = None) -> None:
