@@ -40,6 +40,7 @@ import pyarrow.parquet as pq
 from corpora import make
 
 from lookahead_data.config import Settings
+from lookahead_data.model.engines import Engines
 from lookahead_data.model.load import Model, load_model
 from lookahead_data.pipeline import build_stages
 from lookahead_data.sink.formats import WRITER
@@ -49,6 +50,7 @@ from lookahead_data.source.blocks import Block
 from lookahead_data.source.conversations import BATCH_BYTES, Shape
 from lookahead_data.source.discover import describe
 from lookahead_data.source.readers import jsonl
+from lookahead_data.stages.render import Render
 
 PAIRS = ("short", "long", "world")
 PEER_ROWS = 50_000
@@ -115,7 +117,8 @@ def segments(path: Path, kind: str, model: Model, settings: Settings) -> Iterato
     )
     file = describe(str(path))
     (whole,) = jsonl.split(file, file.size + 1)
-    _, preview, render, *_ = build_stages(settings, model)
+    _, preview, *_ = build_stages(settings, model)
+    render = Render(settings, model.tokenizer, model.template)  # without frames: all of each row's text
     found = jsonl.blocks(file, whole, BATCH_BYTES, settings.max_line_size)
     for staged, _ in blocks.conversations((Block(*block) for block in found), shape, settings.max_line_size):
         rows = render(preview(staged.batch).batch).batch
@@ -128,12 +131,13 @@ def bare_parts(home: Path, kinds: tuple[str, ...], out: Path, model: Model) -> d
     pairs = {"prompt": pl.String, "completion": pl.String}
     turns = {"messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String}))}
     read = encode = write = 0.0
+    engine = Engines(model.tokenizer).get(settings.engine)  # one that has not seen these texts
     for kind in kinds:
         path = home / f"{kind}.jsonl"
         schema: Any = turns if kind == "chat" else pairs
         read += cpu_seconds(lambda path=path, schema=schema: pl.read_ndjson(path, schema=schema))  # type: ignore[misc]
         for texts in segments(path, kind, model, settings):
-            encode += cpu_seconds(lambda texts=texts: model.engine.encode(texts))  # type: ignore[misc]
+            encode += cpu_seconds(lambda texts=texts: engine.encode(texts))  # type: ignore[misc]
     for batch in ds.dataset(out / "data").to_batches(batch_size=100_000):
         table = pa.Table.from_batches([batch])
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_blocks import LINE, ODD_TEXT, PAIR, SHAPES, by_block, strictly
 
+from lookahead_data.arrays import large_strings
 from lookahead_data.source import alike, records
 from lookahead_data.source.alike import find_alike
 from lookahead_data.source.conversations import Shape
@@ -41,7 +42,20 @@ FORMS: list[Callable[[str, str], Any]] = [
 ]  # fmt: skip
 
 
-def written(form: Callable[[str, str], Any], texts: list[tuple[str, str]], style: str) -> list[bytes]:
+NUMBERS = st.sampled_from([0, 1, 7, 10, 123, 10**17, 10**18, 10**30, -1, 1.5, 1e300, True, None])
+
+COUNTED: list[Callable[[str, Any], Any]] = [
+    lambda a, n: {"id": n, "prompt": a, "completion": a, "text": a},
+    lambda a, n: {"prompt": a, "n": n, "completion": "b", "m": 5, "k": n},
+    lambda a, n: {"messages": [{"role": "user", "content": a, "n": n}, {"role": "assistant", "content": "b"}], "images": n},
+    lambda a, n: {"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": "b", "images": n}]},
+    lambda a, n: {"conversations": [{"from": "human", "value": a}, {"from": "gpt", "value": a}], "x": [n, 2, {"n": n}]},
+    lambda a, n: {"instruction": a, "input": n, "output": a, "text": n},
+    lambda a, n: {"text": a, "1": [n], "2": "", "3": n},
+]  # fmt: skip
+
+
+def written(form: Callable[[str, Any], Any], texts: list[tuple[str, Any]], style: str) -> list[bytes]:
     """Lines as one program writes them."""
     lines = []
     for a, b in texts:
@@ -52,11 +66,10 @@ def written(form: Callable[[str, str], Any], texts: list[tuple[str, str]], style
     return lines
 
 
-ALIKE = st.builds(
-    written,
-    st.sampled_from(FORMS),
-    st.lists(st.tuples(TEXT, TEXT), max_size=5),
-    st.sampled_from(["plain", "ascii", "dense", "windows"]),
+STYLES = st.sampled_from(["plain", "ascii", "dense", "windows"])
+ALIKE = st.one_of(
+    st.builds(written, st.sampled_from(FORMS), st.lists(st.tuples(TEXT, TEXT), max_size=5), STYLES),
+    st.builds(written, st.sampled_from(COUNTED), st.lists(st.tuples(TEXT, NUMBERS), max_size=5), STYLES),
 )
 
 
@@ -93,6 +106,7 @@ def test_of_lines_alike_one_is_parsed(tmp_path: Path, monkeypatch: pytest.Monkey
         (SHAPES[2], FORMS[7]),
         (SHAPES[3], FORMS[11]),
         (SHAPES[4], lambda a, b: {"text": a, "source": b}),
+        (PAIR, lambda a, b: {"id": 1 + len(b), "prompt": a, "completion": b, "score": len(a)}),
     ]:
         parsed.clear()
         texts = [(f'a "quoted" text {n} \\ é 漢\n', "line\n" * (n % 50) + ".") for n in range(300)]
@@ -106,7 +120,8 @@ def test_patterns_tell_what_is_read_and_where() -> None:
     lines = [b'{"id": "%d", "completion": "b\\n%d", "prompt": "a"}\n' % (n, n) for n in range(20)]
     texts = pa.array([line.decode() for line in lines], pa.large_string())
     (found,) = find_alike(texts, np.ones(20, bool), PAIR)
-    assert found.pattern.literals == (b'{"id": "', b'", "completion": "', b'", "prompt": "', b'"}')
+    heads = [b'{"id": "', b'", "completion": "', b'", "prompt": "', b'"}']
+    assert [stretch.head for stretch in found.pattern.stretches] == heads
     assert found.pattern.slots == (2, 6, 10)
     assert [said.content for said in found.pattern.messages] == [(2,), (1,)]
     assert found.pattern.read == [1, 2]
@@ -122,3 +137,19 @@ def test_patterns_tell_what_is_read_and_where() -> None:
         ]
         for n in (3, 5)
     ]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"01", b"0", b"", b"-1", b"1.5", b"1e3", b"9" * 19, b"9" * 5000, b"1 2", b"x", b"null", b"\xd9\xa1"],
+)
+def test_a_number_is_one_as_json_writes_it(odd: bytes, tmp_path: Path) -> None:
+    lines = [b'{"id": %d, "text": "a"}' % n for n in range(1, 40)]
+    lines[20] = b'{"id": %b, "text": "a"}' % odd
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    assert by_block(path, SHAPES[4], 1 << 20) == strictly(path, SHAPES[4])
+    bounds = np.cumsum([0, *(len(line) for line in lines)], dtype=np.int64)
+    texts = large_strings(bounds, np.frombuffer(b"".join(lines), np.uint8))
+    (found,) = find_alike(texts, np.ones(len(lines), bool), SHAPES[4])
+    assert found.places.tolist() == [at for at in range(39) if at != 20]

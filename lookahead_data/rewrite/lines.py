@@ -191,10 +191,7 @@ def _with_insertions(
     if not len(alike.places):
         return pa.array([], pa.large_string())
     cuts = sorted(cuts, key=lambda cut: int(cut[0][0]))
-    literals = alike.pattern.literals
-    starts = alike.starts[:, 0] - len(literals[0])
-    stops = alike.ends[:, -1] + len(literals[-1].rstrip())
-    bounds = np.column_stack([starts, *(places for places, _ in cuts), stops])
+    bounds = np.column_stack([alike.bounds[:, 0], *(places for places, _ in cuts), alike.bounds[:, 1]])
     every = large_strings(bounds.ravel(), utf8_parts(lines)[1])
     pieces = [
         every.take(pa.array(np.arange(len(bounds)) * bounds.shape[1] + at)) for at in range(len(cuts) + 1)

@@ -1,10 +1,11 @@
-"""JSON texts that differ in nothing but the strings of some fields.
+"""JSON texts that differ in nothing but the strings of some fields, and in numbers.
 
-A program wrote most corpora, so that nearly all lines have the same bytes but for their prompts and
-answers. One of them is parsed by the strict reader, with a mark in place of each string that may differ;
-what becomes of the marks is what becomes of the strings of all others. These are told by their quotes: a
-text with as many of them, and the same bytes outside of the strings, is parsed as the first one is, since
-nothing inside a JSON string has a meaning outside of it.
+A program wrote most corpora, so that nearly all lines have the same bytes but for their prompts, answers
+and running numbers. One of them is parsed by the strict reader, with a mark in place of each string that
+may differ; what becomes of the marks is what becomes of the strings of all others. These are told by their
+quotes: a text with as many of them, and the same bytes outside of the strings, is parsed as the first one
+is, since nothing inside a JSON string has a meaning outside of it. Whole numbers outside of strings may
+differ too: nobody reads them, and only of 0 it may be asked whether it is one.
 
 Texts with `\\u` in a string are left to others, and those whose strings break JSON's rules.
 """
@@ -14,8 +15,9 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +41,10 @@ TRIES = 8
 ROLE_KEYS = (b"role", b"from")
 """Keys of strings that decide how a text is read, and are the same in many: part of the pattern."""
 
+MOST_DIGITS = 18
+"""Of a number that may differ; no running number has more."""
+_NUMBER = re.compile(rb"(?<![\w.+-])(?:0|[1-9][0-9]{,%d})(?![\w.+-])" % (MOST_DIGITS - 1))
+
 _MEANING = np.zeros(256, np.uint8)
 """What a byte means behind a backslash; 0 if it must not stand there, or (`u`) is left to others."""
 _MEANING[list(b'"\\/bfnrt')] = list(b'"\\/\b\f\n\r\t')
@@ -60,18 +66,39 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Bytes that all texts of a pattern have from one place to another, with at most one number among them.
+
+    Attributes:
+        start, stop: the quotes with which it begins and ends, by their number among all quotes of the
+            text; None is the text's own start or end.
+        head: the bytes; if there is a number, those before it.
+        tail: the bytes behind the number; None if there is none.
+        zero: whether the number is 0.
+    """
+
+    start: int | None
+    stop: int | None
+    head: bytes
+    tail: bytes | None = None
+    zero: bool = False
+
+
+@dataclass(frozen=True)
 class Pattern:
     """What texts have in common. The strings in which they differ stand in slots.
 
     Attributes:
-        literals: the bytes before, between and behind the slots, with the quotes.
+        stretches: what stands outside of the slots.
         slots: of each slot, the number of the quote before it among all quotes of the text.
         messages: the conversation.
+        blank: bytes of white space at the end of each text.
     """
 
-    literals: tuple[bytes, ...]
+    stretches: tuple[Stretch, ...]
     slots: tuple[int, ...]
     messages: tuple[Said, ...]
+    blank: int
 
     @cached_property
     def read(self) -> list[int]:
@@ -86,6 +113,8 @@ class Alike:
 
     Attributes:
         places: of the texts among all, shape (texts,).
+        bounds: where each text begins, and where it ends but for white space, among the bytes of all texts;
+            shape (texts, 2).
         starts, ends: where the string of each slot starts and ends among the bytes of all texts, shape
             (texts, slots).
         strings: what the strings of the slots that are read mean, shape (texts * slots that are read,).
@@ -93,6 +122,7 @@ class Alike:
 
     pattern: Pattern
     places: Ints
+    bounds: Ints
     starts: Ints
     ends: Ints
     strings: pa.LargeStringArray
@@ -101,7 +131,14 @@ class Alike:
         """Some of the texts."""
         count = len(self.pattern.read)
         strings = self.strings.take(pa.array((chosen[:, None] * count + np.arange(count)).ravel()))
-        return Alike(self.pattern, self.places[chosen], self.starts[chosen], self.ends[chosen], strings)
+        return Alike(
+            self.pattern,
+            self.places[chosen],
+            self.bounds[chosen],
+            self.starts[chosen],
+            self.ends[chosen],
+            strings,
+        )
 
     def string(self, slot: int) -> pa.LargeStringArray:
         """What the strings of one slot mean, which is read; shape (texts,)."""
@@ -154,8 +191,12 @@ def find_alike(texts: pa.LargeStringArray, whole: Flags, shape: Shape) -> list[A
         part = _Part(raw[bounds[start] : bounds[stop]], bounds[start : stop + 1] - bounds[start])
         for like in finder.find(part, whole[start:stop]):
             base = bounds[start]
-            moved = Alike(
-                like.pattern, like.places + start, like.starts + base, like.ends + base, like.strings
+            moved = replace(
+                like,
+                places=like.places + start,
+                bounds=like.bounds + base,
+                starts=like.starts + base,
+                ends=like.ends + base,
             )
             found[like.pattern].append(moved)
     return [_together(parts) for parts in found.values()]
@@ -174,10 +215,11 @@ def _ranges(bounds: Ints) -> Iterator[tuple[int, int]]:
 def _together(parts: list[Alike]) -> Alike:
     if len(parts) == 1:
         return parts[0]
-    places, starts, ends = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("places", "starts", "ends")
-    )
-    return Alike(parts[0].pattern, places, starts, ends, pa.concat_arrays([part.strings for part in parts]))
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("places", "bounds", "starts", "ends")
+    }
+    return Alike(parts[0].pattern, **columns, strings=pa.concat_arrays([part.strings for part in parts]))
 
 
 class _Finder:
@@ -250,26 +292,46 @@ class _Part:
             if len(group):
                 yield int(counts[group[0]]), group
 
-    def pattern(self, at: int, shape: Shape) -> Pattern | None:
+    def pattern(self, place: int, shape: Shape) -> Pattern | None:
         """The pattern of the text at a place; None where no other one is read as it is."""
-        base, stop = int(self._starts[at]), int(self._stops[at])
-        text = self._raw[base:stop].tobytes()
-        quotes = (self._quotes[self._first[at] : self._first[at + 1]] - base).tolist()
+        base = int(self._starts[place])
+        text = self._raw[base : self._stops[place]].tobytes()
+        quotes = (self._quotes[self._first[place] : self._first[place + 1]] - base).tolist()
         slots: list[int] = []
-        literals: list[bytes] = []
-        key, done = b"", 0
-        for number in range(0, len(quotes), 2):
-            start, end = quotes[number] + 1, quotes[number + 1]
+        stretches: list[Stretch] = []
+        key = b""
+        start: int | None = None  # the quote with which the next stretch begins
+        at = 0  # and its place
+        for number in range(0, len(quotes) + 1, 2):
+            # What stands before a string, or behind the last one.
+            low = quotes[number - 1] + 1 if number else 0
+            high = quotes[number] if number < len(quotes) else len(text)
+            stop = number if number < len(quotes) else None
+            numbers = list(_NUMBER.finditer(text, low, high))
+            if len(numbers) == 1:
+                if at < low - 1:
+                    stretches.append(Stretch(start, number - 1, text[at:low]))
+                    start, at = number - 1, low - 1
+                head, tail = text[at : numbers[0].start()], text[numbers[0].end() : high + 1]
+                stretches.append(Stretch(start, stop, head, tail, zero=numbers[0].group() == b"0"))
+                start, at = stop, high
+            if stop is None:
+                break
+            end = quotes[number + 1]
             following = quotes[number + 2] if number + 2 < len(quotes) else len(text)
             if text[end + 1 : following].lstrip().startswith(b":"):
-                key = text[start:end]
-            elif start < end and key not in ROLE_KEYS:
+                key = text[high + 1 : end]
+            elif high + 1 < end and key not in ROLE_KEYS:
                 slots.append(number)
-                literals.append(text[done:start])
-                done = end
-        literals.append(text[done:])
-        if not slots or any(mark in literal for mark in _MARKS for literal in literals):
+                if at < high:
+                    stretches.append(Stretch(start, number, text[at : high + 1]))
+                start, at = number + 1, end
+        if at < len(text):
+            stretches.append(Stretch(start, None, text[at:]))
+        if not slots or any(mark in text for mark in _MARKS):
             return None
+        places = [(quotes[slot] + 1, quotes[slot + 1]) for slot in slots]
+        literals = [text[a:b] for (_, a), (b, _) in pairwise([(0, 0), *places, (len(text), 0)])]
         marked = (b"%b%d%b" % (_MARKS[0], slot, _MARKS[1]) for slot in range(len(slots)))
         probe = b"".join(part for pair in zip(literals, [*marked, b""], strict=True) for part in pair)
         try:
@@ -279,29 +341,53 @@ class _Part:
         said = (
             Said(m["role"], _pieces(m["content"]), _pieces(m.get("reasoning_content", ""))) for m in messages
         )
-        pattern = Pattern(tuple(literals), tuple(slots), tuple(said))
+        pattern = Pattern(tuple(stretches), tuple(slots), tuple(said), len(text) - len(text.rstrip()))
         return pattern if pattern.read else None
 
     def like(self, pattern: Pattern, places: Ints) -> Alike:
         """Which of some texts have a pattern; they have as many quotes as it has."""
-        first = self._first[places][:, None] + np.array(pattern.slots)
-        opens, closes = self._quotes[first], self._quotes[first + 1]
-        # A literal ends with the quote that opens a string, and begins with the one that closes it.
-        begins = np.column_stack([self._starts[places], closes])
-        ends = np.column_stack([opens + 1, self._stops[places]])
-        sizes = np.array([len(literal) for literal in pattern.literals])
-        fits = np.flatnonzero((ends - begins == sizes).all(axis=1))
-        same = np.ones(len(fits), bool)
-        for literal, begin in zip(pattern.literals, begins[fits].T, strict=True):
-            if literal:
-                same &= (self._windows(len(literal))[begin] == np.frombuffer(literal, np.uint8)).all(axis=1)
-        fits = fits[same]
-        strings = self._strings(opens[fits] + 1, closes[fits], pattern.read)
+        first = self._first[places]
+        fits = np.ones(len(places), bool)
+        for stretch in pattern.stretches:
+            begins = self._starts[places] if stretch.start is None else self._quotes[first + stretch.start]
+            ends = self._stops[places] if stretch.stop is None else self._quotes[first + stretch.stop] + 1
+            left = np.flatnonzero(fits)
+            fits[left] = self._hold(stretch, begins[left], ends[left])
+        fits = np.flatnonzero(fits)
+        slots = first[fits][:, None] + np.array(pattern.slots)
+        opens, closes = self._quotes[slots], self._quotes[slots + 1]
+        strings = self._strings(opens + 1, closes, pattern.read)
         speak = says_something(strings).reshape(len(fits), len(pattern.read)).all(axis=1)
         if not speak.all():
-            fits = fits[speak]
-            strings = self._strings(opens[fits] + 1, closes[fits], pattern.read)
-        return Alike(pattern, places[fits], opens[fits] + 1, closes[fits], strings)
+            fits, opens, closes = fits[speak], opens[speak], closes[speak]
+            strings = self._strings(opens + 1, closes, pattern.read)
+        chosen = places[fits]
+        bounds = np.column_stack([self._starts[chosen], self._stops[chosen] - pattern.blank])
+        return Alike(pattern, chosen, bounds, opens + 1, closes, strings)
+
+    def _hold(self, stretch: Stretch, begins: Ints, ends: Ints) -> Flags:
+        """Whether a stretch stands between places, which are not beyond the texts."""
+        behind = stretch.tail or b""
+        free = ends - begins - len(stretch.head) - len(behind)
+        digits = (0, 0) if stretch.tail is None else (1, MOST_DIGITS)
+        found = (free >= digits[0]) & (free <= digits[1])
+        for bytes_, places in ((stretch.head, begins), (behind, ends - len(behind))):
+            left = np.flatnonzero(found)
+            if bytes_ and len(left):
+                same = self._windows(len(bytes_))[places[left]] == np.frombuffer(bytes_, np.uint8)
+                found[left] = same.all(axis=1)
+        left = np.flatnonzero(found)
+        if stretch.tail is not None and len(left):
+            found[left] = self._are_numbers(begins[left] + len(stretch.head), free[left], zero=stretch.zero)
+        return found
+
+    def _are_numbers(self, places: Ints, sizes: Ints, *, zero: bool) -> Flags:
+        """Whether whole numbers stand there, each as it is written in JSON, and all 0 or none."""
+        steps = np.arange(sizes.max())
+        around = self._raw[np.minimum(places[:, None] + steps, len(self._raw) - 1)]
+        digits = ((around >= ord("0")) & (around <= ord("9"))) | (steps >= sizes[:, None])
+        first: Flags = around[:, 0] == ord("0")
+        return digits.all(axis=1) & ((first & (sizes == 1)) if zero else ~first)
 
     def _windows(self, size: int) -> Bytes:
         """The bytes from each place on, so many of them; a view of shape (places, size)."""
