@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import SHARED
+from helpers import SHARED, conversation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_tracing import ROWS, SOURCES, batch_of
 
-from lookahead_data.batches import Staged
+from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import PLAIN, Engines
 from lookahead_data.model.frames import Frames, Part
@@ -21,6 +21,7 @@ from lookahead_data.model.rope import Piece
 from lookahead_data.model.template import ChatTemplate
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.pipeline import build_stages, run_stages
+from lookahead_data.stages.render import Render
 
 CHOSEN = st.sampled_from(
     [
@@ -141,3 +142,38 @@ def test_an_empty_frame_is_number_0(builtin: LoadedTokenizer) -> None:
     frames = frames_of(builtin)
     assert frames.number([]) == 0
     assert [len(some) for some in frames.encoded()[0].to_pylist()] == [0]
+
+
+@pytest.mark.parametrize("framed", [True, False])
+def test_a_shape_that_is_laid_out_wrongly_is_rendered_row_by_row(
+    framed: bool, builtin: LoadedTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = ChatTemplate(SOURCES["chatml"], name="t", variables=builtin.named)
+    render = Render(Settings(), builtin, template, frames_of(builtin) if framed else None)
+    honest, trace = Frames.around, Render._trace
+
+    def wrong(self: Frames, pieces: Any, messages: int) -> Any:
+        found = honest(self, pieces, messages)
+        return [around._replace(prefix="!") for around in found] if found and messages == 4 else found
+
+    def noted(self: Render, shape: Any) -> Any:
+        layout = trace(self, shape)
+        assert layout is not None
+        pieces = layout.pieces if framed or len(shape) != 4 else [([Piece("!")], True)]
+        return dataclasses.replace(layout, pieces=pieces, notes=("reasoning_left_out",))
+
+    monkeypatch.setattr(Frames, "around", wrong)
+    monkeypatch.setattr(Render, "_trace", noted)
+    rows = [conversation("a", "b"), conversation("c", "d", "e", "f"), conversation("g", "h")]
+    expected = Render(Settings(), builtin, template)._render_rows(
+        batch_of(rows), np.arange(3), Sieve(batch_of(rows))
+    )
+    for met in (False, True):
+        found = render(batch_of(rows))
+        segments = found.batch.column("segments").to_pylist()
+        if framed:
+            assert render._frames is not None
+            segments = [render._frames.whole(row) for row in segments]
+        assert segments == [row["segments"] for row in expected]
+        assert found.notes["reasoning_left_out"] == 2
+        assert found.notes["trace_differs"] == (not met)

@@ -151,7 +151,8 @@ class Encode:
             end_id: put behind each row too, unless the post-processor or the row has it there already.
         """
         shown, previewed = (("shown",), ("previewed",)) if settings.tells_previewed else ((), ())
-        self.needs = ("row", "segments", *shown)
+        known = ("known",) if frames is not None and settings.mode == "real" else ()
+        self.needs = ("row", "segments", *known, *shown)
         self.gives = ("input_ids", "supervised", *previewed)
         self._tokenizer = tokenizer
         self._engine = engine

@@ -111,14 +111,17 @@ class Render:
             laid = pa.StructArray.from_arrays(
                 [framed_segments(part, arounds, which[rows])], fields=list(self._type)
             )
-            wrong = [
-                at
-                for at, (shape, _) in enumerate(groups)
-                if not self._as_expected(batch, shape, rows, np.flatnonzero(which[rows] == at), laid, sieve)
+            of_shape = [np.flatnonzero(which[rows] == at) for at in range(len(groups))]
+            right = [
+                group
+                for group, mine in zip(groups, of_shape, strict=True)
+                if self._as_expected(batch, group[0], rows, mine, laid, sieve)
             ]
-            if not wrong:
+            if len(right) == len(groups):
+                for (shape, _), mine in zip(groups, of_shape, strict=True):
+                    self._note(shape, len(mine), sieve)
                 return rows, laid
-            groups = [group for at, group in enumerate(groups) if at not in wrong]
+            groups = right
         return np.zeros(0, np.int64), pa.array([], self._type)
 
     def _lay_out_shape(
@@ -130,6 +133,7 @@ class Render:
             rows = rows[layout.regular(talk, rows)]
             laid = self._lay_out(layout, talk, rows, batch.column("previews"))
             if self._as_expected(batch, shape, rows, np.arange(len(rows)), laid, sieve):
+                self._note(shape, len(rows), sieve)
                 return rows, laid
         return np.zeros(0, np.int64), pa.array([], self._type)
 
@@ -192,14 +196,16 @@ class Render:
         if self._frames is not None:
             for row in (*expected, *found):
                 row["segments"] = self._frames.whole(row["segments"])
-        layout = self._layout(shape)
-        if ignored.rejects or found != expected or layout is None:
-            self._layouts[shape] = self._arounds[shape] = None
-            sieve.notes["trace_differs"] += len(mine)
-            return False
-        for note in layout.notes:
-            sieve.notes[note] += len(mine)
-        return True
+        if not ignored.rejects and found == expected:
+            return True
+        self._layouts[shape] = self._arounds[shape] = None
+        sieve.notes["trace_differs"] += len(mine)
+        return False
+
+    def _note(self, shape: Shape, rows: int, sieve: Sieve) -> None:
+        """Take down what is worth counting about so many rows of a shape."""
+        for note in self._sure_layout(shape).notes:
+            sieve.notes[note] += rows
 
     def _render_rows(self, batch: pa.RecordBatch, rows: Ints, sieve: Sieve) -> list[dict[str, Any]]:
         """What this stage gives of rows one by one."""
