@@ -24,7 +24,7 @@ TRIES = ((6, 24), (12, 64), (24, 512))
 more until there is a place to cut. Most answers need no more than the first pair says."""
 ALL = (1 << 40, 0)
 """No answer is as long as that: all of it is encoded, as after the other tries."""
-LITTLE = 1 << 17
+LITTLE = 1 << 15
 """Bytes of answers that are encoded as a whole at once: a call of an engine takes as long as that."""
 SAMPLED_EVERY = 2039
 """One row in so many has the heads of its answers found by the slow, obvious way too."""
