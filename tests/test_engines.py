@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,31 @@ def test_a_tokenizer_with_a_start_of_its_own_is_left_to_the_truth(llama_like: Pa
     assert load_tokenizer(str(llama_like)).sensitive
     manifest = la.convert(PAIRS, tmp_path / "out", tokenizer=str(llama_like), engine="gigatoken")
     assert manifest.document["units"][0]["engine"] == "tokenizers"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_gigatoken_remembers_has_an_end(
+    told: bool, builtin: LoadedTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gigatoken = pytest.importorskip("gigatoken")
+    loaded = []
+    honest = gigatoken.Tokenizer.from_json
+    monkeypatch.setattr(gigatoken.Tokenizer, "from_json", lambda text: loaded.append(text) or honest(text))
+    grown = itertools.count(0, 100)
+    monkeypatch.setattr(engines, "resident_bytes", lambda: next(grown) if told else None)
+    monkeypatch.setattr(engines, "LOOKED_EVERY", 10)
+    monkeypatch.setattr(engines, "REMEMBERED", 250)
+    monkeypatch.setattr(engines, "BLINDLY", 49)
+    engine = engines.GigatokenEngine(builtin)
+    texts = pa.array(["four", " words", " at a time"], pa.large_string())  # 20 bytes
+    expected = TokenizersEngine(builtin).encode(texts)
+    for _ in range(7):
+        ids, offsets = engine.encode(texts)
+        assert (ids.tolist(), offsets.tolist()) == (expected[0].tolist(), expected[1].tolist())
+    # Loaded at first, and anew after each third call.
+    assert len(loaded) == 3
+
+
+def test_the_size_of_a_process_is_told() -> None:
+    found = engines.resident_bytes()
+    assert found is None or 10 << 20 < found < 100 << 30

@@ -8,6 +8,7 @@ job runs (see `stages.encode`).
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -127,7 +128,11 @@ def _in_parts(texts: Sequence[str], encode: Callable[[Sequence[str]], Sequence[E
 
 
 class GigatokenEngine:
-    """The `gigatoken` package, fed Arrow's own buffers."""
+    """The `gigatoken` package, fed Arrow's own buffers.
+
+    It remembers every word that it has met, without end: random words take nine times their bytes. So it is
+    loaded anew when the process has grown too much, which changes no id.
+    """
 
     name = "gigatoken"
     remembers = False
@@ -135,10 +140,17 @@ class GigatokenEngine:
     def __init__(self, tokenizer: LoadedTokenizer) -> None:
         # Loaded only here: an extra, and awkward takes a second to import.
         import awkward
-        import gigatoken
 
         self._awkward: Any = awkward
-        self._engine = gigatoken.Tokenizer.from_json(tokenizer.to_json())
+        self._json = tokenizer.to_json()
+        self._load()
+
+    def _load(self) -> None:
+        import gigatoken
+
+        self._engine = gigatoken.Tokenizer.from_json(self._json)
+        self._encoded = 0
+        self._resident = resident_bytes()
 
     def encode(self, texts: pa.LargeStringArray) -> tuple[Ids, Ints]:
         if not len(texts):
@@ -152,7 +164,39 @@ class GigatokenEngine:
         # On this thread alone: a job's cores are its workers'.
         found = self._engine.encode_batch(ak.Array(layout), parallel=False).layout
         ids = np.asarray(found.content.data).view(np.int32)
+        self._forget(int(offsets[-1] - offsets[0]))
         return ids, np.asarray(found.offsets).astype(np.int64)
+
+    def _forget(self, size: int) -> None:
+        """Load the engine anew where it remembers too much, after so many more bytes of text."""
+        looks = self._encoded // LOOKED_EVERY
+        self._encoded += size
+        if self._encoded // LOOKED_EVERY == looks:
+            return
+        now = resident_bytes()
+        if self._resident is None or now is None:
+            full = self._encoded > BLINDLY
+        else:
+            full = now - self._resident > REMEMBERED
+        if full:
+            self._load()
+
+
+LOOKED_EVERY = 16 << 20
+"""Bytes of text after which a look is taken at what gigatoken remembers."""
+REMEMBERED = 192 << 20
+"""Bytes by which the process may grow until gigatoken is loaded anew."""
+BLINDLY = 512 << 20
+"""Bytes of text after which it is where nobody tells how large the process is."""
+
+
+def resident_bytes() -> int | None:
+    """The memory that this process has at present; None where the system does not tell (other than Linux)."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 class Engines:
