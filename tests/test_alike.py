@@ -153,3 +153,12 @@ def test_a_number_is_one_as_json_writes_it(odd: bytes, tmp_path: Path) -> None:
     texts = large_strings(bounds, np.frombuffer(b"".join(lines), np.uint8))
     (found,) = find_alike(texts, np.ones(len(lines), bool), SHAPES[4])
     assert found.places.tolist() == [at for at in range(39) if at != 20]
+
+
+def test_a_few_very_long_texts_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pa.array([json.dumps({"text": "a" * 100}) for _ in range(30)], pa.large_string())
+    whole = np.ones(30, bool)
+    assert [len(found.places) for found in find_alike(texts, whole, SHAPES[4])] == [30]
+    monkeypatch.setattr(alike, "PART", 200)
+    monkeypatch.setattr(alike, "_Part", None)
+    assert find_alike(texts, whole, SHAPES[4]) == []

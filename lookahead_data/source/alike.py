@@ -188,6 +188,8 @@ def find_alike(texts: pa.LargeStringArray, whole: Flags, shape: Shape) -> list[A
     finder = _Finder(shape)
     found: dict[Pattern, list[Alike]] = defaultdict(list)
     for start, stop in _ranges(bounds):
+        if stop - start < FEWEST and bounds[stop] - bounds[start] > PART:
+            continue  # a few texts so long that they are looked at a little at a time, by others
         part = _Part(raw[bounds[start] : bounds[stop]], bounds[start : stop + 1] - bounds[start])
         for like in finder.find(part, whole[start:stop]):
             base = bounds[start]
