@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import slices, utf8_parts
+from lookahead_data.arrays import slices, utf8_parts, whole_array
 
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
@@ -26,6 +26,11 @@ _VISIBLE = np.ones(1 << 16, bool)
 _VISIBLE[: (ord(" ") + 1) << 8] = False
 for _char in filter(lambda char: char > "\x7f", WHITE_SPACE):
     _VISIBLE[int.from_bytes(_char.encode()[:2])] = False
+
+
+def to_arrow(texts: pl.Series) -> pa.LargeStringArray:
+    """A column of texts as Arrow has it; nulls become empty texts."""
+    return whole_array(texts.fill_null("").to_arrow()).cast(pa.large_string())
 
 
 def says_something(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, joined, large_strings, put, utf8_parts, whole_array
+from lookahead_data.arrays import Ints, joined, large_strings, put, utf8_parts
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import refuses
 from lookahead_data.curation.mixing import is_safety_set
@@ -29,7 +29,7 @@ from lookahead_data.source.conversations import Shape
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import Record
 from lookahead_data.stages.preview import preview_turns
-from lookahead_data.texts import says_something
+from lookahead_data.texts import says_something, to_arrow
 
 ESCAPES = {chr(code): json.dumps(chr(code))[1:-1] for code in (*range(32), ord('"'), ord("\\"))}
 """What must be escaped inside a JSON text, and how it is written."""
@@ -108,7 +108,7 @@ class LineRewriter:
         """Those of the lines at `places` that hold nothing doubtful; the others are left."""
         some = pl.Series(lines.take(pa.array(places)))
         plain, fields = blocks.fields_of_lines(some, self._shape, self._settings.max_line_size)
-        answers = _text(fields[str(self._shape.output_field)])
+        answers = to_arrow(fields[str(self._shape.output_field)])
         right = says_something(answers) & fields[self._shape.input_field].is_not_null().to_numpy()
         if not self._settings.previews_safety:
             right &= ~refuses(answers, self._settings.refusals)
@@ -119,7 +119,7 @@ class LineRewriter:
         heads = heads.take(np.flatnonzero(right))
         self._count(heads, report)
         out = self._with_previews(some.gather(chosen[right]), fields.filter(pl.Series(right)), heads)
-        return places[chosen[right]], _text(out)
+        return places[chosen[right]], to_arrow(out)
 
     def _count(self, heads: Heads, report: PreviewReport) -> None:
         count = len(heads.tokens)
@@ -210,7 +210,7 @@ def _escaped(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     places = np.flatnonzero(np.diff(np.searchsorted(odd, bounds)))
     if not len(places):
         return texts
-    return put(texts, places, _text(pl.Series(texts.take(pa.array(places))).str.replace_many(ESCAPES)))
+    return put(texts, places, to_arrow(pl.Series(texts.take(pa.array(places))).str.replace_many(ESCAPES)))
 
 
 def _value_starts(lines: pl.Series, name: str) -> Ints:
@@ -236,10 +236,6 @@ def _value_ends(lines: pl.Series, name: str) -> Ints:
 
 def _numbers(series: pl.Series) -> Ints:
     return series.to_numpy().astype(np.int64)
-
-
-def _text(texts: pl.Series) -> pa.LargeStringArray:
-    return whole_array(texts.fill_null("").to_arrow()).cast(pa.large_string())
 
 
 def _bytes(lines: pa.LargeStringArray) -> bytes:

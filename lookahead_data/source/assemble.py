@@ -13,7 +13,7 @@ from lookahead_data.arrays import interleaved, lists_of, whole_array
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
 from lookahead_data.source.conversations import ROLES, Shape
-from lookahead_data.texts import says_something
+from lookahead_data.texts import says_something, to_arrow
 
 Flags = npt.NDArray[np.bool_]
 
@@ -33,7 +33,7 @@ def in_order(quick: Sequence[pa.RecordBatch], rest: Staged) -> Staged:
 def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
     """Which rows of prompts and completions are right, and the messages of all."""
     frame = decoded.struct.unnest()
-    answer = _text(frame[str(shape.output_field or shape.input_field)])
+    answer = to_arrow(frame[str(shape.output_field or shape.input_field)])
     right = says_something(answer)
     if shape.output_field is None:
         return right, _messages([("assistant", answer)], len(frame))
@@ -48,12 +48,12 @@ def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
             ).to_series()
         )
         prompt = joined
-    turns = [("user", _text(prompt)), ("assistant", answer)]
+    turns = [("user", to_arrow(prompt)), ("assistant", answer)]
     if shape.system_field:
         system = frame[shape.system_field].fill_null("")
         some = (system.str.len_bytes() > 0).to_numpy()
         if some.any():
-            whole = _messages([("system", _text(system)), *turns], len(frame))
+            whole = _messages([("system", to_arrow(system)), *turns], len(frame))
             bare = _messages(turns, len(frame))
             order = np.arange(len(frame)) + np.where(some, 0, len(frame))
             return right, pa.concat_arrays([whole, bare]).take(pa.array(order))
@@ -66,20 +66,16 @@ def from_turns(turns: pl.Series, keys: tuple[str, str]) -> tuple[Flags, pa.ListA
     starts = np.concatenate([[0], np.cumsum(counts)])
     flat = turns.list.explode(empty_as_null=False, keep_nulls=False).struct.unnest()
     roles = flat[keys[0]].str.to_lowercase().replace_strict(ROLES, default=None, return_dtype=pl.String)
-    said, texts = flat[keys[1]], _text(flat[keys[1]])
+    said, texts = flat[keys[1]], to_arrow(flat[keys[1]])
     rows = np.repeat(np.arange(len(counts)), counts)
     answers = (roles == "assistant").fill_null(False).to_numpy()
     wrong = (roles.is_null() | said.is_null()).to_numpy() | (answers & ~says_something(texts))
     right = np.bincount(rows[answers], minlength=len(counts)) > 0
     right &= np.bincount(rows[wrong], minlength=len(counts)) == 0
     structs = pa.StructArray.from_arrays(
-        [_text(roles), texts, pa.nulls(len(flat), pa.large_string())], fields=list(MESSAGE)
+        [to_arrow(roles), texts, pa.nulls(len(flat), pa.large_string())], fields=list(MESSAGE)
     )
     return right, lists_of(starts, structs)
-
-
-def _text(series: pl.Series) -> pa.LargeStringArray:
-    return whole_array(series.fill_null("").to_arrow()).cast(pa.large_string())
 
 
 def _messages(turns: list[tuple[str, pa.LargeStringArray]], rows: int) -> pa.ListArray:
