@@ -177,3 +177,17 @@ def test_a_shape_that_is_laid_out_wrongly_is_rendered_row_by_row(
         assert segments == [row["segments"] for row in expected]
         assert found.notes["reasoning_left_out"] == 2
         assert found.notes["trace_differs"] == (not met)
+
+
+def test_what_is_stripped_does_not_make_up_for_what_is_put_before(builtin: LoadedTokenizer) -> None:
+    # Five letters go before the answer where five spaces go behind it: as long, but not the same.
+    source = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' if m.role == 'user' else '<|im_start|>says ' }}"
+        "{{ m.content | trim }}{{ '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>says ' }}{% endif %}"
+    )
+    both_ways([conversation("ask", "an answer" + " " * 5)] * 3, builtin, source, {})
+    source = source.replace(
+        "m.content | trim", "'says ' + (m.content | trim) if m.role != 'user' else m.content"
+    )
+    both_ways([conversation("ask", "an answer" + " " * 5)] * 3, builtin, source, {})

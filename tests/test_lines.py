@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import conversation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_alike import ALIKE
@@ -107,3 +108,14 @@ def test_all_other_bytes_stay(builtin: LoadedTokenizer, tmp_path: Path) -> None:
     changed = line.replace(b"2?", b"2? The answer begins with: It") + b"\n"
     assert data == changed * 2
     assert (report.read, report.previews, report.previewed_tokens) == (2, 2, 2)
+
+
+def test_a_conversation_whose_last_answer_refuses_gets_no_preview_by_the_block(
+    builtin: LoadedTokenizer, tmp_path: Path
+) -> None:
+    talks = [conversation("a", "Sure.", "b", last) for last in ("I cannot help with that.", "Gladly.")]
+    lines = [json.dumps({"messages": talk}).encode() for talk in talks * 20]
+    for turns in ("first", "last", "all"):
+        chosen = Settings(preview_tokens=1, preview_turns=turns)
+        found, expected = both_ways(lines, SHAPES[2], chosen, builtin, tmp_path)
+        assert found == expected

@@ -41,6 +41,13 @@ AT_ONCE = 512
 """Pieces of text that `tokenizers` is given in one call. What it returns is many small parts; with those of
 a whole batch in memory, a sixth of all time goes into finding places for more."""
 
+LOOKED_EVERY = 16 << 20
+"""Bytes of text after which a look is taken at what gigatoken remembers."""
+REMEMBERED = 192 << 20
+"""Bytes by which the process may grow until gigatoken is loaded anew."""
+BLINDLY = 512 << 20
+"""Bytes of text after which it is where nobody tells how large the process is."""
+
 
 class Engine(Protocol):
     """Encodes texts; special tokens written in them become their ids; no BOS or EOS is added."""
@@ -180,14 +187,6 @@ class GigatokenEngine:
             full = now - self._resident > REMEMBERED
         if full:
             self._load()
-
-
-LOOKED_EVERY = 16 << 20
-"""Bytes of text after which a look is taken at what gigatoken remembers."""
-REMEMBERED = 192 << 20
-"""Bytes by which the process may grow until gigatoken is loaded anew."""
-BLINDLY = 512 << 20
-"""Bytes of text after which it is where nobody tells how large the process is."""
 
 
 def resident_bytes() -> int | None:

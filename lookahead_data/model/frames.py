@@ -173,10 +173,13 @@ def framed_segments(talk: Talk, shapes: Sequence[Sequence[Around]], which: Ints)
             texts = stripped(texts, kind)
         else:
             texts = put(texts, mine, stripped(texts.take(pa.array(mine)), kind))
+    unchanged = _sizes(texts) == sizes
     before, apart = (_column([getattr(around, name) for around in table], at) for name in ("before", "apart"))
     is_apart = (before != apart) & begins_visibly(texts)
     # What is not joined to a message stands behind the table's own.
     prefixes = [*(around.prefix for around in table), ""]
+    with_prefix = np.array([prefix != "" for prefix in prefixes])[np.where(is_apart, len(table), at)]
+    with_suffix = np.array([around.suffix != "" for around in table])[at]
     texts = joined(
         *_besides(prefixes, np.where(is_apart, len(table), at)),
         texts,
@@ -186,7 +189,7 @@ def framed_segments(talk: Talk, shapes: Sequence[Sequence[Around]], which: Ints)
         texts,
         pa.array(np.array([around.supervised for around in table])[at]),
         pa.array(np.ones(len(at), bool)),
-        pa.array(_sizes(texts) == sizes),
+        pa.array(unchanged & ~with_prefix & ~with_suffix),
         pa.array(np.where(is_apart, apart, before)),
         pa.array(_column([around.after for around in table], at)),
     ]

@@ -86,7 +86,10 @@ class LineRewriter:
         answers = alike.contents(turns[0])
         kept = np.ones(len(answers), bool)
         if not settings.previews_safety:
-            kept &= ~refuses(answers, settings.refusals)
+            # A conversation is of the class safety by its last answer, whichever is previewed.
+            last = max(at for at, message in enumerate(said) if message.role == "assistant")
+            for texts in (answers, *([alike.contents(last)] if last != turns[0] else [])):
+                kept &= ~refuses(texts, settings.refusals)
         heads = self._heads.find(answers, row + alike.places, report.notes)
         if settings.short_answer != "keep":
             kept &= ~heads.whole

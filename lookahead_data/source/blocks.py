@@ -103,12 +103,12 @@ def read_texts(
         offsets: the byte of the file at which each starts, if that is to be told.
         strictly: reads the one at a place by itself, if it is doubtful; None is no row.
     """
-    schema_ = schema(("row", "offset", "messages"))
+    wanted = schema(("row", "offset", "messages"))
     quick: list[pa.RecordBatch] = []
 
     def add(places: Ints, messages: pa.ListArray) -> None:
         starts = pa.nulls(len(places), pa.int64()) if offsets is None else pa.array(offsets[places])
-        quick.append(pa.RecordBatch.from_arrays([pa.array(row + places), starts, messages], schema=schema_))
+        quick.append(pa.RecordBatch.from_arrays([pa.array(row + places), starts, messages], schema=wanted))
 
     left = np.ones(len(texts), bool)
     if whole.any():
