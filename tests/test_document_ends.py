@@ -78,7 +78,7 @@ def test_an_end_is_named_left_out_or_there_already(builtin: LoadedTokenizer, tmp
 
 def bare_tokenizer(builtin: LoadedTokenizer, folder: Path, **files: Any) -> Path:
     folder.mkdir()
-    (folder / "tokenizer.json").write_text(builtin.to_json())
+    (folder / "tokenizer.json").write_bytes(builtin.to_json())
     for name, document in files.items():
         (folder / f"{name}.json").write_text(document if isinstance(document, str) else json.dumps(document))
     return folder

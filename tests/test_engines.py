@@ -157,8 +157,9 @@ def test_what_gigatoken_remembers_has_an_end(
     for _ in range(7):
         ids, offsets = engine.encode(texts)
         assert (ids.tolist(), offsets.tolist()) == (expected[0].tolist(), expected[1].tolist())
-    # Loaded at first, and anew after each third call.
-    assert len(loaded) == 3
+    # Blindly it is loaded anew after each third call. Else the first look only measures what the process has
+    # anyway, and the fourth finds it grown by too much.
+    assert len(loaded) == (2 if told else 3)
 
 
 def test_the_size_of_a_process_is_told() -> None:

@@ -78,7 +78,7 @@ def test_real_tokenizers(shared: Path) -> None:
 
 
 def test_a_template_is_found_where_models_keep_it(tmp_path: Path, builtin: LoadedTokenizer) -> None:
-    (tmp_path / "tokenizer.json").write_text(builtin._json)
+    (tmp_path / "tokenizer.json").write_bytes(builtin.to_json())
     assert load_tokenizer(str(tmp_path)).chat_template is None
     named = [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
@@ -92,7 +92,7 @@ def test_a_template_is_found_where_models_keep_it(tmp_path: Path, builtin: Loade
 def test_a_hub_id_is_asked_of_the_hub(
     tmp_path: Path, builtin: LoadedTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "tokenizer.json").write_text(builtin._json)
+    (tmp_path / "tokenizer.json").write_bytes(builtin.to_json())
     asked = []
 
     def snapshot_download(name: str, **kwargs: object) -> str:

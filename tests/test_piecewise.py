@@ -36,7 +36,7 @@ TEXTS = st.lists(
 
 def changed(folder: Path, **changes: Any) -> LoadedTokenizer:
     """The built-in tokenizer with another splitter, normalizer or further tokens."""
-    tokenizer = Tokenizer.from_str(load_tokenizer("builtin").to_json())
+    tokenizer = Tokenizer.from_buffer(load_tokenizer("builtin").to_json())
     if regex := changes.get("regex"):
         split = pre_tokenizers.Split(Regex(regex), "isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

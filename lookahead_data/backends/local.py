@@ -16,7 +16,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.abc import MetaPathFinder
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 from lookahead_data.config import Settings
 from lookahead_data.cores import cores
 from lookahead_data.errors import LookaheadError, OutputError, TokenizerError
+from lookahead_data.lean import ONE_THREAD, leave_out_pandas
 from lookahead_data.model.engines import Engines
 from lookahead_data.model.load import Model, load_model, preload
 from lookahead_data.ordering import run_range
@@ -39,14 +39,6 @@ SMALL = 8 << 20
 
 TRIES = 3
 """How often a unit is begun before it is given up because its worker dies each time."""
-
-# Each worker has a core to itself; libraries that start threads of their own would crowd the others.
-ONE_THREAD = {
-    "POLARS_MAX_THREADS": "1",
-    "RAYON_NUM_THREADS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "OMP_NUM_THREADS": "1",
-}
 
 
 class Crew:
@@ -267,7 +259,7 @@ def _work(connection: Connection, settings: Settings) -> None:
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if settings.safety_function is None:  # the user's own code may need it
-        sys.meta_path.insert(0, _WithoutPandas())
+        leave_out_pandas()
     engines: Engines | None = None
     with contextlib.suppress(LookaheadError):  # the parent meets the same error and tells it
         engines = preload(settings)
@@ -287,15 +279,6 @@ def _work(connection: Connection, settings: Settings) -> None:
             except LookaheadError as error:
                 answer = error
             connection.send(answer)
-
-
-class _WithoutPandas(MetaPathFinder):
-    """Keeps pandas out of a worker: pyarrow loads it, where it is installed, to look whether a list is
-    of its kind, which takes a quarter of a second and fifty megabytes. A worker is handed no such thing."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError("not in a worker", name=name)
 
 
 def _end_with_parent() -> None:

@@ -18,12 +18,16 @@ import click
 from lookahead_data.config import CHOICES, IGNORABLE, Settings
 from lookahead_data.errors import LookaheadError, SettingsError
 from lookahead_data.jobfile import Job, load_config
+from lookahead_data.lean import leave_out_pandas
 from lookahead_data.numerals import parse_size
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 DEFAULTS = Settings()
+
+OWN_PROCESS = "own process"
+"""What `click` hands on where nothing but a command runs in this process."""
 
 
 class Size(click.ParamType[int]):
@@ -277,7 +281,11 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     for name, form in (("keep", "CLASS=RATE"), ("split", "NAME=SHARE"), ("mix", "INPUT=N or INPUT=P%")):
         if name in chosen:
             chosen[name] = dict(_number(text, f"--{name}", form) for text in chosen[name])
-    return Settings.from_dict({**job.settings, **chosen}), job
+    settings = Settings.from_dict({**job.settings, **chosen})
+    # The user's own function may need it, and so may a program that runs a command in its own process.
+    if settings.safety_function is None and click.get_current_context().find_root().obj == OWN_PROCESS:
+        leave_out_pandas()
+    return settings, job
 
 
 def _template_arg(text: str) -> tuple[str, Any]:

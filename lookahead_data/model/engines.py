@@ -41,10 +41,10 @@ AT_ONCE = 512
 """Pieces of text that `tokenizers` is given in one call. What it returns is many small parts; with those of
 a whole batch in memory, a sixth of all time goes into finding places for more."""
 
-LOOKED_EVERY = 16 << 20
+LOOKED_EVERY = 8 << 20
 """Bytes of text after which a look is taken at what gigatoken remembers."""
-REMEMBERED = 192 << 20
-"""Bytes by which the process may grow until gigatoken is loaded anew."""
+REMEMBERED = 128 << 20
+"""Bytes by which the process may grow, from the first look on, until gigatoken is loaded anew."""
 BLINDLY = 512 << 20
 """Bytes of text after which it is where nobody tells how large the process is."""
 
@@ -157,7 +157,7 @@ class GigatokenEngine:
 
         self._engine = gigatoken.Tokenizer.from_json(self._json)
         self._encoded = 0
-        self._resident = resident_bytes()
+        self._resident: int | None = None
 
     def encode(self, texts: pa.LargeStringArray) -> tuple[Ids, Ints]:
         if not len(texts):
@@ -181,9 +181,11 @@ class GigatokenEngine:
         if self._encoded // LOOKED_EVERY == looks:
             return
         now = resident_bytes()
-        if self._resident is None or now is None:
+        if now is None:
             full = self._encoded > BLINDLY
         else:
+            # Before the first look the process grows by all that a batch needs in other places.
+            self._resident = now if self._resident is None else self._resident
             full = now - self._resident > REMEMBERED
         if full:
             self._load()

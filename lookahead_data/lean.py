@@ -1,0 +1,40 @@
+"""What a process that is all ours does without, so that it starts sooner and stays small."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.abc import MetaPathFinder
+
+ONE_THREAD = {
+    "POLARS_MAX_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""For a worker, which has a core to itself: libraries that start threads of their own would crowd the others."""
+
+
+def start() -> None:
+    """Begin a process that nobody but the command runs in, before NumPy is loaded.
+
+    NumPy's linear algebra starts a thread a core when it is loaded, which takes a tenth of a second of
+    each of them; nothing here multiplies matrices.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def leave_out_pandas() -> None:
+    """Keep pandas out of this process, which must not need it.
+
+    pyarrow loads it, where it is installed, to look whether a list is of its kind, which takes a quarter
+    of a second and fifty megabytes.
+    """
+    sys.meta_path.insert(0, _WithoutPandas())
+
+
+class _WithoutPandas(MetaPathFinder):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("left out on purpose: nothing here is handed a data frame", name=name)
