@@ -65,7 +65,7 @@ class ShardDataset(IterableDataset[Batch]):
     `torch.distributed.algorithms.Join`.
 
     Memory: a process that reads holds one window of `buffer_tokens` (or one row group, if that is larger;
-    `convert` writes none above 4 million tokens and one row) with 8 bytes a token (12 for `packed-hf`),
+    `convert` writes none above a million tokens and one row) with 8 bytes a token (12 for `packed-hf`),
     twice that while the window is put together; what Parquet takes to unpack a row group; and the footers
     of 8 shards, 4 MB each where shards are full. By measure that is 0.3 GB with the default. Nothing grows
     with the corpus but 32 bytes a row group.

@@ -29,7 +29,7 @@ WEIGHTS = "weights"
 """Where in the output folder the weights of tokens stand."""
 
 GROUP_ROWS = 1000
-GROUP_TOKENS = 4_000_000
+GROUP_TOKENS = 1_000_000
 """A row group ends after so many rows or tokens, whichever comes first."""
 
 
