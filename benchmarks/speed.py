@@ -7,8 +7,8 @@
 | `convert`, all workers, short rows (`--short`, in megabytes) | TRL's preparation of the first rows of the same file, 1 and 2 processes |
 | `preview`, the same rows | the LookAhead Tuning authors' steps on the first of them |
 | `convert --engine tokenizers` | `encode_batch_fast` over the same segments with the same cores |
-| CPU seconds of `convert`, one worker | those of its bare parts: Polars reads the text columns, gigatoken encodes the segments, pyarrow writes the finished table |
-| two workers | one worker, on `--megabytes` and on `--large` |
+| CPU seconds of `convert`, one worker | those of its bare parts: Polars reads the text columns, gigatoken encodes the segments, pyarrow writes the finished table; by turns, twice each |
+| two workers | one worker, on `--megabytes` and on `--large`; and two jobs of one worker at once, which share nothing: no two processes of this kind can do more on the machine |
 | a large corpus (`--large`, in megabytes) | 100 MB of the same: seconds a megabyte, largest process |
 
 The corpora are those of `corpora.py`: short, long, world and chat, a quarter of the megabytes each. Every
@@ -26,7 +26,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +56,9 @@ from lookahead_data.stages.render import Render
 PAIRS = ("short", "long", "world")
 PEER_ROWS = 50_000
 TOKENIZERS_MEGABYTES = 60  # `tokenizers` is slow: so much is enough to measure it
+TURNS = (
+    2  # how often jobs and bare parts are measured, one after the other, since the machine's speed changes
+)
 HERE = Path(__file__).parent
 
 
@@ -145,7 +150,7 @@ def bare_parts(home: Path, kinds: tuple[str, ...], out: Path, model: Model) -> d
                 writer.write_table(table, row_group_size=GROUP_ROWS)
 
         write += cpu_seconds(written)
-    return {"read": round(read, 2), "encode": round(encode, 2), "write": round(write, 2)}
+    return {"read": read, "encode": encode, "write": write}
 
 
 def bare_tokenizers(home: Path, model: Model, settings: Settings) -> float:
@@ -190,15 +195,24 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
         return command("convert", *inputs, "-o", home / out, "--workers", workers, *tokenizer, *unit, *more)
 
     convert("warm", 1, "long", more=("--max-length", 9))
-    one, two = convert("one", 1, *rows), convert("two", 2, *rows)
-    result["cpu_seconds"] = round(one.cpu, 2)
-    result["bare_parts"] = bare_parts(home, tuple(rows), home / "one", model)
-    result["cpu_against_bare_parts"] = round(one.cpu / sum(result["bare_parts"].values()), 2)
-    result["workers_2_against_1"] = round(one.wall / two.wall, 2)
-    result["rows_per_second"] = round(sum(rows.values()) / two.wall)
+    one, two, both, bare = [], [], [], Counter[str]()
+    for turn in range(TURNS):
+        one.append(convert(f"one-{turn}", 1, *rows))
+        bare += Counter(bare_parts(home, tuple(rows), home / f"one-{turn}", model))
+        two.append(convert(f"two-{turn}", 2, *rows))
+        with ThreadPoolExecutor(2) as pool:
+            jobs = [pool.submit(convert, f"both-{turn}-{at}", 1, *rows) for at in range(2)]
+        both.append(max(job.result().wall for job in jobs))
+        for folder in home.glob(f"*-{turn}*"):
+            shutil.rmtree(folder)
+    wall = sum(run.wall for run in one)
+    result["cpu_seconds"] = round(sum(run.cpu for run in one) / TURNS, 2)
+    result["bare_parts"] = {name: round(seconds / TURNS, 2) for name, seconds in bare.items()}
+    result["cpu_against_bare_parts"] = round(sum(run.cpu for run in one) / bare.total(), 2)
+    result["workers_2_against_1"] = round(wall / sum(run.wall for run in two), 2)
+    result["two_jobs_at_once_against_1"] = round(2 * wall / sum(both), 2)
+    result["rows_per_second"] = round(sum(rows.values()) * TURNS / sum(run.wall for run in two))
 
-    for folder in ("one", "two"):
-        shutil.rmtree(home / folder)
     rows["short"] = result["short_rows"] = make("short", home / "short.jsonl", options.short)
     short = command("convert", home / "short.jsonl", "-o", home / "short", "--workers", 2, *tokenizer)
     result["short_rows_per_second"] = round(rows["short"] / short.wall)

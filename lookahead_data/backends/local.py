@@ -34,7 +34,7 @@ from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
 from lookahead_data.sink.receipts import Receipt
 from lookahead_data.sink.runs import Run
 
-SMALL = 8 << 20
+SMALL = 16 << 20
 """Bytes of input below which starting workers costs more than it gains."""
 
 TRIES = 3
