@@ -132,3 +132,25 @@ def test_every_column_says_who_adds_it_and_what_it_means() -> None:
 def test_converting_loads_nothing_that_near_duplicates_alone_need() -> None:
     code = "import sys, lookahead_data.api; print([n for n in ('scipy', 'datasketch') if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["a command", "a program"])
+def test_a_command_alone_leaves_pandas_out(own: bool, tmp_path: Path) -> None:
+    """A program that runs a command in its own process may need pandas afterwards."""
+    pytest.importorskip("pandas")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Hi", "completion": "Hello there."}\n')
+    arguments = ["convert", str(rows), "-o", str(tmp_path / "out"), "--tokenizer", "builtin", "--quiet"]
+    module, run = ("lookahead_data.__main__", "run()") if own else ("lookahead_data.cli", "main()")
+    code = f"""
+import sys
+from {module} import {run[:-2]}
+sys.argv[1:] = {arguments}
+try:
+    {run}
+except SystemExit as end:
+    assert not end.code, end.code
+print("pandas" in sys.modules)
+"""
+    told = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert told[-1] == str(not own)
