@@ -56,9 +56,7 @@ from lookahead_data.stages.render import Render
 PAIRS = ("short", "long", "world")
 PEER_ROWS = 50_000
 TOKENIZERS_MEGABYTES = 60  # `tokenizers` is slow: so much is enough to measure it
-TURNS = (
-    2  # how often jobs and bare parts are measured, one after the other, since the machine's speed changes
-)
+TURNS = 2  # how often jobs and bare parts take turns, since the machine's speed changes
 HERE = Path(__file__).parent
 
 

@@ -20,7 +20,7 @@ def start() -> None:
     """Begin a process that nobody but the command runs in, before NumPy is loaded.
 
     NumPy's linear algebra starts a thread a core when it is loaded, which takes a tenth of a second of
-    each of them; nothing here multiplies matrices.
+    CPU; nothing here multiplies matrices.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
