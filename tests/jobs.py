@@ -167,7 +167,7 @@ def context() -> Any:
     server.set_forkserver_preload(["warm"])
     before = dict(os.environ)
     paths = [str(Path(__file__).parent), *filter(None, [before.get("PYTHONPATH")])]
-    os.environ.update(local.ONE_THREAD | {"PYTHONPATH": os.pathsep.join(paths)})
+    os.environ.update(local.WORKER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)})
     try:
         forkserver.ensure_running()
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,16 @@ def test_what_gigatoken_remembers_has_an_end(
     told: bool, builtin: LoadedTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gigatoken = pytest.importorskip("gigatoken")
-    loaded = []
+    loaded: list[weakref.ref[object]] = []
     honest = gigatoken.Tokenizer.from_json
-    monkeypatch.setattr(gigatoken.Tokenizer, "from_json", lambda text: loaded.append(text) or honest(text))
+
+    def load(text: bytes) -> object:
+        assert all(before() is None for before in loaded), "two of them in memory"
+        fresh = honest(text)
+        loaded.append(weakref.ref(fresh))
+        return fresh
+
+    monkeypatch.setattr(gigatoken.Tokenizer, "from_json", load)
     grown = itertools.count(0, 100)
     monkeypatch.setattr(engines, "resident_bytes", lambda: next(grown) if told else None)
     monkeypatch.setattr(engines, "LOOKED_EVERY", 10)

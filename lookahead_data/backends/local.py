@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from lookahead_data.config import Settings
 from lookahead_data.cores import cores
 from lookahead_data.errors import LookaheadError, OutputError, TokenizerError
-from lookahead_data.lean import ONE_THREAD, leave_out_pandas
+from lookahead_data.lean import WORKER_ENVIRONMENT, leave_out_pandas
 from lookahead_data.model.engines import Engines
 from lookahead_data.model.load import Model, load_model, preload
 from lookahead_data.ordering import run_range
@@ -57,7 +57,7 @@ class Crew:
         self._workers: list[_Worker] = []
         count = min(workers or cores(), _most_units(files, settings))
         if count > 1 and sum(file.size for file in files) >= SMALL:
-            with _environment(ONE_THREAD), _main_hidden():
+            with _environment(WORKER_ENVIRONMENT), _main_hidden():
                 self._workers = [_Worker(settings) for _ in range(count)]
 
     def __enter__(self) -> Crew:
@@ -113,7 +113,7 @@ class Crew:
                     assert task is not None
                     task.deaths.append(worker.epitaph())
                     (given_up if len(task.deaths) >= TRIES else waiting).append(task)
-                    with _environment(ONE_THREAD), _main_hidden():
+                    with _environment(WORKER_ENVIRONMENT), _main_hidden():
                         self._workers[self._workers.index(worker)] = _Worker(self._settings)
                     continue
                 if isinstance(answer, BaseException):

@@ -155,6 +155,7 @@ class GigatokenEngine:
     def _load(self) -> None:
         import gigatoken
 
+        self._engine: Any = None  # the one before goes first: never are two of them in memory
         self._engine = gigatoken.Tokenizer.from_json(self._json)
         self._encoded = 0
         self._resident: int | None = None
