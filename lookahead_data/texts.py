@@ -6,11 +6,10 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import slices, utf8_parts, whole_array
+from lookahead_data.arrays import Flags, slices, utf8_parts, whole_array
 
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
@@ -33,7 +32,7 @@ def to_arrow(texts: pl.Series) -> pa.LargeStringArray:
     return whole_array(texts.fill_null("").to_arrow()).cast(pa.large_string())
 
 
-def says_something(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+def says_something(texts: pa.LargeStringArray) -> Flags:
     """Which texts are not all white space, shape (texts,); nulls must not be among them."""
     found = begins_visibly(texts)
     unsure = np.flatnonzero(~found & (np.diff(utf8_parts(texts)[0]) > 0))
@@ -42,7 +41,7 @@ def says_something(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
     return found
 
 
-def begins_visibly(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+def begins_visibly(texts: pa.LargeStringArray) -> Flags:
     """Texts that begin with no white space, shape (texts,): all such but for some with rare characters."""
     found = np.zeros(len(texts), bool)
     bounds, raw = utf8_parts(texts)
@@ -58,8 +57,14 @@ Stripping = Sequence[tuple[str, str | None]]
 """Names of methods of `str`, `lstrip` or `rstrip`, each with the characters that it removes; None is white space."""
 
 
-def stripped(texts: pa.LargeStringArray, stripping: Stripping) -> pa.LargeStringArray:
-    """The texts with characters removed at their ends; nulls must not be among them."""
+def stripped(
+    texts: pa.LargeStringArray, stripping: Stripping, where: Flags | None = None
+) -> pa.LargeStringArray:
+    """The texts with characters removed at their ends; nulls must not be among them.
+
+    Args:
+        where: which texts that is done to, shape (texts,); None: to all.
+    """
     bounds, raw = utf8_parts(texts)
     starts, ends = bounds[:-1].copy(), bounds[1:].copy()
     for name, chars in stripping:
@@ -68,7 +73,7 @@ def stripped(texts: pa.LargeStringArray, stripping: Stripping) -> pa.LargeString
         # Nearly all texts begin and end with a byte of no character that is removed.
         edge = np.zeros(256, bool)
         edge[[char.encode()[0 if left else -1] for char in removed]] = True
-        filled = np.flatnonzero(starts < ends)
+        filled = np.flatnonzero(starts < ends if where is None else (starts < ends) & where)
         places = filled[edge[raw[starts[filled] if left else ends[filled] - 1]]]
         if not len(places):
             continue
@@ -83,7 +88,7 @@ def stripped(texts: pa.LargeStringArray, stripping: Stripping) -> pa.LargeString
     return texts if same else slices(starts, ends, raw)
 
 
-def contain_any(texts: pa.LargeStringArray, needles: Collection[str]) -> npt.NDArray[np.bool_]:
+def contain_any(texts: pa.LargeStringArray, needles: Collection[str]) -> Flags:
     """Which texts hold one of some other texts, shape (texts,); nulls must not be among them."""
     found = np.zeros(len(texts), bool)
     bounds, raw = utf8_parts(texts)
@@ -113,7 +118,7 @@ _MAY_COMPOSE = (
 """Marks, Hangul letters, and all code points that NFC replaces: a text without them is in NFC."""
 
 
-def is_nfc(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+def is_nfc(texts: pa.LargeStringArray) -> Flags:
     """Which texts are in Unicode's composed form, shape (texts,); nulls must not be among them."""
     found = np.ones(len(texts), bool)
     bounds, raw = utf8_parts(texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
+import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +58,9 @@ def test_texts_are_stripped_as_python_strips_them(
         expected = [getattr(text, name)(chars) for text in expected]
     assert stripped(pa.array(texts, pa.large_string()), stripping).to_pylist() == expected
     assert stripped(pa.array(["x", *texts], pa.large_string()).slice(1), stripping).to_pylist() == expected
+    some = np.arange(len(texts)) % 2 == 0
+    mixed = [new if chosen else old for new, old, chosen in zip(expected, texts, some, strict=True)]
+    assert stripped(pa.array(texts, pa.large_string()), stripping, some).to_pylist() == mixed
 
 
 @given(st.lists(ODD), st.sets(st.text(st.sampled_from("ab<|é"), min_size=1, max_size=3), max_size=4))

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from lookahead_data.arrays import Flags
 from lookahead_data.config import Settings
 from lookahead_data.curation.fields import last_answers
 from lookahead_data.errors import SettingsError
@@ -64,8 +64,6 @@ OPENINGS = (
     "Unfortunately, I can",
 )
 """What refusals begin with. Case does not count, nor which apostrophe is used."""
-
-Flags = npt.NDArray[np.bool_]
 
 
 def refuses(texts: pa.LargeStringArray, more: Sequence[str] = ()) -> Flags:

@@ -15,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, joined, lists_of, put, utf8_parts
+from lookahead_data.arrays import Ints, joined, lists_of, utf8_parts
 from lookahead_data.columns import SEGMENT
 from lookahead_data.model.rope import Piece
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.talk import Talk
 from lookahead_data.texts import begins_visibly, stripped
+
+LEARNED = np.int32(1 << 30)
+"""The bit that marks an id where the loss counts, so that both are put in their places at once. No vocabulary
+is so large."""
 
 
 class Part(NamedTuple):
@@ -64,19 +68,18 @@ class Frames:
         self._borders = borders
         self._numbers: dict[tuple[Part, ...], int] = {(): 0}
         self._ids: list[bytes] = []
-        self._flags: list[bytes] = []
 
     def number(self, parts: Sequence[Part]) -> int:
         return self._numbers.setdefault(tuple(parts), len(self._numbers))
 
-    def encoded(self) -> tuple[pa.LargeBinaryArray, pa.LargeBinaryArray]:
-        """Of each frame the bytes of its ids (int32), and of their supervision (bool)."""
+    def encoded(self) -> pa.LargeBinaryArray:
+        """Of each frame the bytes of its ids (int32), with `LEARNED` in those where the loss counts."""
         for parts in list(self._numbers)[len(self._ids) :]:
             ids = self._tokenizer.encode_ids([part.text for part in parts], special=True)
-            sizes = [len(some) for some in ids]
-            self._ids.append(np.array([token for some in ids for token in some], np.int32).tobytes())
-            self._flags.append(np.repeat([part.supervised for part in parts], sizes).astype(bool).tobytes())
-        return pa.array(self._ids, pa.large_binary()), pa.array(self._flags, pa.large_binary())
+            marks = [LEARNED if part.supervised else 0 for part in parts]
+            marked = [token | mark for some, mark in zip(ids, marks, strict=True) for token in some]
+            self._ids.append(np.array(marked, np.int32).tobytes())
+        return pa.array(self._ids, pa.large_binary())
 
     def around(self, pieces: Sequence[tuple[Sequence[Piece], bool]], messages: int) -> list[Around] | None:
         """What a layout puts around each message.
@@ -168,11 +171,7 @@ def framed_segments(talk: Talk, shapes: Sequence[Sequence[Around]], which: Ints)
     texts, sizes = talk.contents, _sizes(talk.contents)
     kinds = [around.stripping for around in table]
     for kind in set(kinds) - {()}:
-        mine = np.flatnonzero(np.array([other == kind for other in kinds])[at])
-        if len(mine) == len(texts):
-            texts = stripped(texts, kind)
-        else:
-            texts = put(texts, mine, stripped(texts.take(pa.array(mine)), kind))
+        texts = stripped(texts, kind, np.array([other == kind for other in kinds])[at])
     unchanged = _sizes(texts) == sizes
     before, apart = (_column([getattr(around, name) for around in table], at) for name in ("before", "apart"))
     is_apart = (before != apart) & begins_visibly(texts)

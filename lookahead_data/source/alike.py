@@ -22,10 +22,18 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, interleaved, joined, large_strings, lists_of, repeated, utf8_parts
+from lookahead_data.arrays import (
+    Flags,
+    Ints,
+    interleaved,
+    joined,
+    large_strings,
+    lists_of,
+    repeated,
+    utf8_parts,
+)
 from lookahead_data.columns import MESSAGE
 from lookahead_data.errors import RowError
-from lookahead_data.source.assemble import Flags
 from lookahead_data.source.brackets import BACKSLASH, QUOTE, Bytes
 from lookahead_data.source.conversations import Shape, to_messages
 from lookahead_data.source.records import parse_json

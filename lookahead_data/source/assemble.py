@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import interleaved, lists_of, whole_array
+from lookahead_data.arrays import Flags, interleaved, lists_of, whole_array
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
 from lookahead_data.source.conversations import ROLES, Shape
 from lookahead_data.texts import says_something, to_arrow
-
-Flags = npt.NDArray[np.bool_]
 
 
 def in_order(quick: Sequence[pa.RecordBatch], rest: Staged) -> Staged:

@@ -18,11 +18,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, large_strings, utf8_parts, whole_array
+from lookahead_data.arrays import Flags, Ints, large_strings, utf8_parts, whole_array
 from lookahead_data.batches import Staged
 from lookahead_data.columns import schema
 from lookahead_data.source.alike import find_alike
-from lookahead_data.source.assemble import Flags, from_fields, from_turns, in_order
+from lookahead_data.source.assemble import from_fields, from_turns, in_order
 from lookahead_data.source.brackets import hold_one_value
 from lookahead_data.source.conversations import REASONING, UNSUPPORTED, Pending, Shape
 from lookahead_data.source.readers import jsonl

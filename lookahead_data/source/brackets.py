@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lookahead_data.arrays import Ints
-from lookahead_data.source.assemble import Flags
+from lookahead_data.arrays import Flags, Ints
 from lookahead_data.source.records import MAX_NESTING
 
 Bytes = npt.NDArray[np.uint8]

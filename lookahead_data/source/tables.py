@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lookahead_data.arrays import Ints, lists_of, offsets_of, whole_array
+from lookahead_data.arrays import Flags, Ints, lists_of, offsets_of, whole_array
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
 from lookahead_data.plan import InputFile
-from lookahead_data.source.assemble import Flags, from_fields, from_turns, in_order
+from lookahead_data.source.assemble import from_fields, from_turns, in_order
 from lookahead_data.source.conversations import BATCH_BYTES, REASONING, UNSUPPORTED, Pending, Shape
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.records import Record, Split

@@ -16,16 +16,16 @@ from itertools import accumulate, chain, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookahead_data.arrays import Ints, binaries, lists_of, offsets_of, utf8_parts
+from lookahead_data.arrays import Flags, Ints, booleans, flags_of, lists_of, offsets_of
 from lookahead_data.batches import Staged
 from lookahead_data.columns import with_column
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids, TokenizersEngine
 from lookahead_data.model.frames import Frames
+from lookahead_data.model.known import Known, Texts, known_segments, put_together
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.texts import is_nfc
 
@@ -35,7 +35,6 @@ ANCHORS = ("\n", "a", "1", ".", "€")
 AUDIT_EVERY = 1021
 """One row in so many is encoded by `tokenizers` too where a faster engine encodes."""
 
-Flags = npt.NDArray[np.bool_]
 Segment = dict[str, Any]
 Span = tuple[int, int]
 
@@ -70,57 +69,6 @@ class Encoded(NamedTuple):
     ids: Ids
     flags: dict[str, Flags]
     offsets: Ints
-
-
-def _with_frames(
-    ids: Ids, flags: Flags, offsets: Ints, frames: Frames, before: pa.Int32Array, after: pa.Int32Array
-) -> tuple[Ids, Flags, Ints]:
-    """The tokens of segments with those of the frames around them (see `Encode._encode_flat`)."""
-    frame_ids, frame_flags = frames.encoded()
-    found = [
-        pc.binary_join_element_wise(
-            table.take(before),
-            binaries(values, offsets),
-            table.take(after),
-            pa.scalar(b"", pa.large_binary()),
-        )
-        for table, values in ((frame_ids, ids), (frame_flags, flags))
-    ]
-    (id_bounds, id_bytes), (bounds, flag_bytes) = map(utf8_parts, found)
-    return id_bytes[: id_bounds[-1]].view(np.int32), flag_bytes[: bounds[-1]].view(bool), bounds
-
-
-class _Known(NamedTuple):
-    """Ids of segments that are known before they are encoded.
-
-    Attributes:
-        places: of the segments, ascending.
-        are: which messages of all these are, shape (messages,).
-        ids, offsets: of all messages; shape (tokens,) and (messages + 1,).
-    """
-
-    places: Ints
-    are: Flags
-    ids: Ids
-    offsets: Ints
-
-
-def _known_of(batch: pa.RecordBatch) -> _Known | None:
-    """The segments whose ids are known; None where none can be."""
-    if "known" not in batch.schema.names:
-        return None
-    messages, segments = batch.column("known"), batch.column("segments")
-    ids = messages.flatten()
-    bare = pc.struct_field(segments.flatten(), "bare").to_numpy(zero_copy_only=False)
-    starts, counts = offsets_of(segments)[:-1], segments.value_lengths().to_numpy(zero_copy_only=False)
-    # A bare segment stands where its message does; rows without any may have more segments than messages.
-    shift = np.repeat(offsets_of(messages)[:-1] - starts, counts)
-    places = np.flatnonzero(bare)
-    of_message = places + shift[places]
-    there = np.diff(offsets_of(ids))[of_message] > 0
-    are = np.zeros(len(ids), bool)
-    are[of_message[there]] = True
-    return _Known(places[there], are, ids.flatten().to_numpy(), offsets_of(ids))
 
 
 class EngineDifferenceError(Exception):
@@ -176,9 +124,8 @@ class Encode:
         if self._tokenizer.sensitive:
             encoded = self._encode_rows(batch)
         else:
-            ids, supervised, offsets = self._encode_flat(
-                batch.column("segments"), self._engine, _known_of(batch)
-            )
+            known = known_segments(batch) if "known" in batch.schema.names else None
+            ids, supervised, offsets = self._encode_flat(batch.column("segments"), self._engine, known)
             if not isinstance(self._engine, TokenizersEngine):
                 notes["audited"] = self._audit(batch, ids, offsets)
             encoded = Encoded(ids, {"supervised": supervised}, offsets)
@@ -188,42 +135,29 @@ class Encode:
             encoded = self._framed(encoded)
         batch = with_column(batch, "input_ids", lists_of(encoded.offsets, pa.array(encoded.ids)))
         for name, flags in encoded.flags.items():
-            batch = with_column(batch, name, lists_of(encoded.offsets, pa.array(flags)))
+            batch = with_column(batch, name, lists_of(encoded.offsets, booleans(flags)))
         return Staged(batch, notes=notes)
 
     def _encode_flat(
-        self, segments: pa.ListArray, engine: Engine, known: _Known | None = None
+        self, segments: pa.ListArray, engine: Engine, known: Known | None = None
     ) -> tuple[Ids, Flags, Ints]:
         """All segments of all rows at once: ids, supervision, and where each row begins and ends."""
         flat = segments.flatten()
         texts = pc.struct_field(flat, "text")
-        special = pc.struct_field(flat, "special").to_numpy(zero_copy_only=False)
-        ids, offsets = self._encode_unknown(texts, special, engine, known)
-        flags = np.repeat(
-            pc.struct_field(flat, "supervised").to_numpy(zero_copy_only=False), np.diff(offsets)
-        )
-        if self._frames is not None:
-            before, after = (pc.struct_field(flat, name) for name in ("before", "after"))
-            ids, flags, offsets = _with_frames(ids, flags, offsets, self._frames, before, after)
-        return ids, flags, offsets[offsets_of(segments)]
-
-    def _encode_unknown(
-        self, texts: pa.LargeStringArray, special: Flags, engine: Engine, known: _Known | None
-    ) -> tuple[Ids, Ints]:
-        """The ids of texts, of which those that are known are not encoded again."""
-        if known is None or not len(known.places):
-            return self._encode_texts(texts, special, engine)
-        unknown = np.ones(len(texts), bool)
-        unknown[known.places] = False
-        rest = np.flatnonzero(unknown)
-        ids, offsets = self._encode_texts(texts.take(pa.array(rest)), special[rest], engine)
-        # Each text's ids where they are: the known ones first, then the others.
-        order = np.zeros(len(texts), np.int64)
-        order[known.places] = np.flatnonzero(known.are)
-        order[rest] = len(known.are) + np.arange(len(rest))
-        both = pa.concat_arrays([binaries(known.ids, known.offsets), binaries(ids, offsets)])
-        bounds, data = utf8_parts(both.take(pa.array(order)))
-        return data[: bounds[-1]].view(np.int32), bounds // np.dtype(np.int32).itemsize
+        special = flags_of(pc.struct_field(flat, "special"))
+        rest = np.arange(len(flat))
+        if known is not None and len(known.places):
+            unknown = np.ones(len(flat), bool)
+            unknown[known.places] = False
+            rest = np.flatnonzero(unknown)
+            texts, special = texts.take(pa.array(rest)), special[rest]
+        encoded = Texts(*self._encode_texts(texts, special, engine))
+        if self._frames is None:
+            sizes = np.diff(encoded.offsets)
+            flags = np.repeat(flags_of(pc.struct_field(flat, "supervised")), sizes)
+        else:
+            encoded, flags = put_together(flat, self._frames.encoded(), rest, encoded, known)
+        return encoded.ids, flags, encoded.offsets[offsets_of(segments)]
 
     def _encode_texts(self, texts: pa.LargeStringArray, special: Flags, engine: Engine) -> tuple[Ids, Ints]:
         if special.all():

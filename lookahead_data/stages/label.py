@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from lookahead_data.arrays import flags_of
 from lookahead_data.batches import Staged
 from lookahead_data.columns import IGNORED, with_column
 from lookahead_data.config import Settings
@@ -23,10 +24,10 @@ class Label:
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         column = batch.column("input_ids")
         ids = column.flatten().to_numpy()
-        supervised = batch.column("supervised").flatten().to_numpy(zero_copy_only=False)
+        supervised = flags_of(batch.column("supervised").flatten())
         if self._masks:
-            supervised = supervised & ~batch.column("previewed").flatten().to_numpy(zero_copy_only=False)
-        labels = np.where(supervised, ids, np.int32(IGNORED)).astype(np.int32, copy=False)
+            supervised &= ~flags_of(batch.column("previewed").flatten())
+        labels = np.where(supervised, ids, np.int32(IGNORED))
         offsets = column.offsets.to_numpy()
         starts = (offsets - offsets[0])[:-1]
         # Nothing predicts the first token of a row, so no trainer's loss counts it.

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints
+from lookahead_data.arrays import Flags, Ints
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
-from lookahead_data.curation.classes import CLASSES, OTHER, SAFETY, Classes, Flags
+from lookahead_data.curation.classes import CLASSES, OTHER, SAFETY, Classes
 from lookahead_data.curation.fields import field_lists
 from lookahead_data.curation.sampling import chances
 from lookahead_data.curation.where import Condition, CountTokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from lookahead_data.arrays import lists_of, offsets_of
+from lookahead_data.arrays import flags_of, lists_of, offsets_of
 from lookahead_data.batches import Staged
 from lookahead_data.columns import IGNORED, with_column
 
@@ -27,8 +27,8 @@ class Weigh:
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         column = batch.column("labels")
-        previewed = batch.column("previewed").flatten().to_numpy(zero_copy_only=False)
-        safe = batch.column("safety").to_numpy(zero_copy_only=False)
+        previewed = flags_of(batch.column("previewed").flatten())
+        safe = flags_of(batch.column("safety"))
         previewed = previewed & ~np.repeat(safe, np.diff(offsets_of(column)))
         weights = np.where(previewed, self._weight, 1).astype(np.float32)
         weights[column.flatten().to_numpy() == IGNORED] = 0
