@@ -113,6 +113,26 @@ def interleaved(columns: Sequence[pa.Array]) -> pa.Array:
     return pa.concat_arrays(list(columns)).take(pa.array(order))
 
 
+def reordered(arrays: Sequence[pa.Array], order: Ints) -> pa.Array:
+    """What `pa.concat_arrays(arrays).take(order)` gives, without a copy of each value by itself where most of
+    them stay together."""
+    bases = np.cumsum([0, *map(len, arrays)])
+    which = np.searchsorted(bases, order, side="right") - 1
+    cuts = np.flatnonzero((np.diff(order) != 1) | (np.diff(which) != 0)) + 1
+    if len(cuts) * STRETCH > len(order):
+        return pa.concat_arrays(list(arrays)).take(pa.array(order))
+    starts = np.concatenate([[0], cuts]) if len(order) else cuts
+    parts = [
+        arrays[which[start]].slice(order[start] - bases[which[start]], stop - start)
+        for start, stop in zip(starts.tolist(), [*cuts.tolist(), len(order)], strict=False)
+    ]
+    return pa.concat_arrays(parts or [arrays[0][:0]])
+
+
+STRETCH = 64
+"""Values that must stay together on the average to be copied together: so much a copy of a stretch costs."""
+
+
 def put(values: pa.Array, places: Ints, new: pa.Array) -> pa.Array:
     """`values` with those at `places` replaced."""
     order = np.arange(len(values))

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Flags, interleaved, lists_of, whole_array
+from lookahead_data.arrays import Flags, interleaved, lists_of, reordered
 from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
 from lookahead_data.source.conversations import ROLES, Shape
@@ -17,14 +17,15 @@ from lookahead_data.texts import says_something, to_arrow
 
 def in_order(quick: Sequence[pa.RecordBatch], rest: Staged) -> Staged:
     """The rows that were read at once and those that were read one by one, in the file's order."""
-    batches = [batch for batch in (*quick, rest.batch) if batch.num_rows]
+    batches = [batch for batch in quick if batch.num_rows]
+    if rest.batch.num_rows or not batches:
+        batches.append(rest.batch)
     if len(batches) == 1:
         return Staged(batches[0], rest.rejects, rest.notes)
-    both = pa.Table.from_batches(batches, rest.batch.schema).combine_chunks()
-    order = np.argsort(both.column("row").to_numpy(), kind="stable")
-    arrays = [whole_array(column) for column in both.take(pa.array(order)).columns]
-    batch = pa.RecordBatch.from_arrays(arrays, schema=schema(("row", "offset", "messages")))
-    return Staged(batch, rest.rejects, rest.notes)
+    order = np.argsort(np.concatenate([batch.column("row").to_numpy() for batch in batches]), kind="stable")
+    wanted = schema(("row", "offset", "messages"))
+    arrays = [reordered([batch.column(name) for batch in batches], order) for name in wanted.names]
+    return Staged(pa.RecordBatch.from_arrays(arrays, schema=wanted), rest.rejects, rest.notes)
 
 
 def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from lookahead_data.arrays import Ints, lists_of, offsets_of
+from lookahead_data.arrays import Ints, lists_of, offsets_of, reordered
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, SPAN
 from lookahead_data.config import Settings
@@ -34,6 +34,19 @@ VERIFIED_EVERY = 8192
 
 SEGMENT_ALONE = {"bare": False, "before": 0, "after": 0}
 """What a segment of a row that was rendered by itself has besides its text."""
+
+
+class _Laid(NamedTuple):
+    """What this stage gives of some rows of a batch.
+
+    Attributes:
+        rows: their places in the batch.
+        at: where each of them stands among the values, shape (rows,).
+    """
+
+    rows: Ints
+    at: Ints
+    values: pa.StructArray
 
 
 class Render:
@@ -80,20 +93,22 @@ class Render:
         for shape, rows in groups:
             if self._around(shape) is None:
                 found.append(self._lay_out_shape(shape, rows, batch, talk, sieve))
-        found = [(rows, laid) for rows, laid in found if len(rows)]
         left = np.ones(batch.num_rows, bool)
-        for rows, _ in found:
-            left[rows] = False
+        for laid in found:
+            left[laid.rows] = False
         rest = np.flatnonzero(left)
-        if len(found) == 1 and not len(rest):
-            return found[0][1]
-        found.append((rest, pa.array(self._render_rows(batch, rest, sieve), self._type)))
-        order = np.argsort(np.concatenate([rows for rows, _ in found]))
-        return pa.concat_arrays([laid for _, laid in found]).take(pa.array(order))
+        alone = pa.array(self._render_rows(batch, rest, sieve), self._type)
+        found.append(_Laid(rest, np.arange(len(rest)), alone))
+        order = np.empty(batch.num_rows, np.int64)
+        base = 0
+        for laid in found:
+            order[laid.rows] = base + laid.at
+            base += len(laid.values)
+        return reordered([laid.values for laid in found], order)
 
     def _lay_out_framed(
         self, groups: list[tuple[Shape, Ints]], batch: pa.RecordBatch, talk: Talk, sieve: Sieve
-    ) -> tuple[Ints, pa.StructArray]:
+    ) -> _Laid:
         """The regular ones among the rows of some shapes, and what this stage gives of them, with frames."""
         while groups:
             which = np.zeros(batch.num_rows, np.int64)
@@ -104,14 +119,12 @@ class Render:
             needles = frozenset().union(*(self._sure_layout(shape).needles for shape, _ in groups))
             regular = np.ones(len(rows), bool)
             regular[part.rows[~are_regular(part.contents, needles)]] = False
-            if not regular.all():
-                rows = rows[regular]
-                part = talk.of_rows(rows)
+            # The few others are laid out too, for nothing: quicker than to sort them out first.
             arounds = [self._around(shape) or [] for shape, _ in groups]
             laid = pa.StructArray.from_arrays(
                 [framed_segments(part, arounds, which[rows])], fields=list(self._type)
             )
-            of_shape = [np.flatnonzero(which[rows] == at) for at in range(len(groups))]
+            of_shape = [np.flatnonzero(regular & (which[rows] == at)) for at in range(len(groups))]
             right = [
                 group
                 for group, mine in zip(groups, of_shape, strict=True)
@@ -120,22 +133,28 @@ class Render:
             if len(right) == len(groups):
                 for (shape, _), mine in zip(groups, of_shape, strict=True):
                     self._note(shape, len(mine), sieve)
-                return rows, laid
+                return _Laid(rows[regular], np.flatnonzero(regular), laid)
             groups = right
-        return np.zeros(0, np.int64), pa.array([], self._type)
+        return self._nothing
 
     def _lay_out_shape(
         self, shape: Shape, rows: Ints, batch: pa.RecordBatch, talk: Talk, sieve: Sieve
-    ) -> tuple[Ints, pa.StructArray]:
+    ) -> _Laid:
         """The regular ones among the rows of a shape, and what this stage gives of them."""
         layout = self._layout(shape)
         if layout is not None:
             rows = rows[layout.regular(talk, rows)]
             laid = self._lay_out(layout, talk, rows, batch.column("previews"))
-            if self._as_expected(batch, shape, rows, np.arange(len(rows)), laid, sieve):
+            every = np.arange(len(rows))
+            if self._as_expected(batch, shape, rows, every, laid, sieve):
                 self._note(shape, len(rows), sieve)
-                return rows, laid
-        return np.zeros(0, np.int64), pa.array([], self._type)
+                return _Laid(rows, every, laid)
+        return self._nothing
+
+    @property
+    def _nothing(self) -> _Laid:
+        none = np.zeros(0, np.int64)
+        return _Laid(none, none, pa.array([], self._type))
 
     @property
     def _type(self) -> pa.StructType:
