@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Flags, slices, utf8_parts, whole_array
+from lookahead_data.arrays import Flags, Ints, slices, substrings, utf8_parts, whole_array
 
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
@@ -95,11 +95,16 @@ def contain_any(texts: pa.LargeStringArray, needles: Collection[str]) -> Flags:
     if not needles or not len(raw):
         return found
     places = np.arange(len(texts))
-    firsts = {needle.encode()[0] for needle in needles}
+    sought = [needle.encode() for needle in needles]
+    firsts = {needle[0] for needle in sought}
     if len(firsts) <= FEW:
-        # Nearly no text has the byte with which most special tokens begin.
+        # Nearly no text has the bytes with which most special tokens begin.
         part = raw[bounds[0] : bounds[-1]]
         hits = np.flatnonzero(np.logical_or.reduce([part == first for first in firsts])) + bounds[0]
+        for at in range(1, min(map(len, sought))):
+            follow = np.zeros(256, bool)
+            follow[[needle[at] for needle in sought]] = True
+            hits = hits[follow[raw[np.minimum(hits + at, len(raw) - 1)]]]
         places = np.flatnonzero(np.diff(np.searchsorted(hits, bounds)))
     if len(places):
         some = texts if len(places) == len(texts) else texts.take(pa.array(places))
@@ -118,14 +123,31 @@ _MAY_COMPOSE = (
 """Marks, Hangul letters, and all code points that NFC replaces: a text without them is in NFC."""
 
 
-def is_nfc(texts: pa.LargeStringArray) -> Flags:
-    """Which texts are in Unicode's composed form, shape (texts,); nulls must not be among them."""
+def to_characters(lengths: Ints, texts: pa.LargeStringArray) -> Ints:
+    """Lengths in bytes of the starts of texts, made longer where they end inside of a character."""
+    bounds, raw = utf8_parts(texts)
+    if not len(raw):
+        return lengths
+    for _ in range(3):  # a character has at most three bytes behind its first
+        places = np.minimum(bounds[:-1] + lengths, len(raw) - 1)
+        lengths = lengths + ((lengths < np.diff(bounds)) & ((raw[places] & 0xC0) == 0x80))
+    return lengths
+
+
+def is_nfc(texts: pa.LargeStringArray, lengths: Ints | None = None) -> Flags:
+    """Which texts are in Unicode's composed form, shape (texts,); nulls must not be among them.
+
+    Args:
+        lengths: how many bytes of each are to be, and the character in which they end; None: all.
+    """
     found = np.ones(len(texts), bool)
     bounds, raw = utf8_parts(texts)
     beyond = np.flatnonzero(raw[bounds[0] : bounds[-1]] >= 0x80) + bounds[0]  # beyond ASCII
-    places = np.flatnonzero(np.diff(np.searchsorted(beyond, bounds)))
+    ends = bounds[1:] if lengths is None else bounds[:-1] + lengths
+    places = np.flatnonzero(np.searchsorted(beyond, bounds[:-1]) < np.searchsorted(beyond, ends))
     if len(places):
-        some = pl.Series(texts if len(places) == len(texts) else texts.take(pa.array(places)))
+        part = texts if len(places) == len(texts) else texts.take(pa.array(places))
+        some = pl.Series(part if lengths is None else substrings(part, to_characters(lengths[places], part)))
         # Polars can only normalize, which is ten times slower than to search, and four than to ask Python.
         doubtful = some.str.contains(_MAY_COMPOSE).to_numpy()
         odd = [unicodedata.is_normalized("NFC", text) for text in some.filter(pl.Series(doubtful))]

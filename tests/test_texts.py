@@ -37,7 +37,14 @@ def test_every_code_point_that_nfc_replaces_is_known() -> None:
 )
 def test_composition_is_noticed(texts: list[str]) -> None:
     expected = [unicodedata.is_normalized("NFC", text) for text in texts]
-    assert is_nfc(pa.array(texts, pa.large_string())).tolist() == expected
+    array = pa.array(texts, pa.large_string())
+    assert is_nfc(array).tolist() == expected
+    # Of a few characters of each, asked for by a byte in the last of them.
+    starts = [text[: at % 4] for at, text in enumerate(texts)]
+    lengths = np.array([len(start.encode()) - (start[-1:] > "\x7f") for start in starts], np.int64)
+    within = [start if length else "" for start, length in zip(starts, lengths, strict=True)]
+    expected = [unicodedata.is_normalized("NFC", text) for text in within]
+    assert is_nfc(array, lengths).tolist() == expected
 
 
 ODD = st.text(st.sampled_from("ab <|>\n\t\x1c\u00a0\u3000\u2028é漢…\u1680"), max_size=6)

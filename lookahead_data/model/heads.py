@@ -17,7 +17,7 @@ from lookahead_data.arrays import Ints, put, substrings, utf8_parts
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids
 from lookahead_data.model.tokenizer import LoadedTokenizer
-from lookahead_data.texts import contain_any, is_nfc
+from lookahead_data.texts import contain_any, is_nfc, to_characters
 
 TRIES = ((6, 24), (12, 64), (24, 512))
 """How much of a long answer is encoded: so many bytes for each token of the preview, and up to so many
@@ -28,6 +28,8 @@ LITTLE = 1 << 15
 """Bytes of answers that are encoded as a whole at once: a call of an engine takes as long as that."""
 SAMPLED_EVERY = 2039
 """One row in so many has the heads of its answers found by the slow, obvious way too."""
+SMALL = 1 << 28
+"""Bytes of answers whose tokens' bytes, which may be a few more, can be counted in 32 bits."""
 MARGIN = 64
 """Bytes behind a head in which nothing may stand that normalization changes."""
 
@@ -158,23 +160,28 @@ def heads_of(
         if not len(left) or (enough, window) == ALL:
             break
     ends[left] = 0
-    texts = substrings(answers, _to_characters(ends, answers))
+    texts = substrings(answers, to_characters(ends, answers))
     if len(left):
-        slow = Heads.of(answer_heads(answers.take(pa.array(left)).to_pylist(), tokenizer, count))
+        slow = Heads.of(_surely(answers.take(pa.array(left)), tokenizer, count))
         texts = put(texts, left, slow.texts)
         tokens[left], whole[left] = slow.tokens, slow.whole
     return Heads(texts, tokens, whole, encoded)
 
 
-def _to_characters(lengths: Ints, texts: pa.LargeStringArray) -> Ints:
-    """Lengths in bytes of the starts of texts, made longer where they end inside of a character."""
-    bounds, raw = utf8_parts(texts)
-    if not len(raw):
-        return lengths
-    for _ in range(3):  # a character has at most three bytes behind its first
-        places = np.minimum(bounds[:-1] + lengths, len(raw) - 1)
-        lengths = lengths + ((lengths < np.diff(bounds)) & ((raw[places] & 0xC0) == 0x80))
-    return lengths
+def _surely(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, count: int) -> list[Head]:
+    """What `answer_heads` gives, found by it, in the start of an answer where that is enough.
+
+    Normalization to NFC changes nothing across the space at which an answer is cut.
+    """
+    enough, window = TRIES[1]
+    bounds, raw = utf8_parts(answers)
+    cuts = _safe_cuts(bounds, raw, enough * count, window)
+    heads = answer_heads(substrings(answers, cuts).to_pylist(), tokenizer, count)
+    left = np.flatnonzero((cuts < np.diff(bounds)) & np.array([head.whole for head in heads], bool))
+    entire = answer_heads(answers.take(pa.array(left)).to_pylist(), tokenizer, count)
+    for at, head in zip(left.tolist(), entire, strict=True):
+        heads[at] = head
+    return heads
 
 
 class _Ends(NamedTuple):
@@ -205,15 +212,17 @@ def _head_ends(
     heads = answers if np.array_equal(cuts, sizes) else substrings(answers, cuts)
     ids, offsets = engine.encode(heads)
     found = np.diff(offsets)
-    spelled = np.concatenate([[0], np.cumsum(tokenizer.byte_lengths(ids))])
+    # Of small numbers, since large arrays take longer to get than to fill.
+    spelled: npt.NDArray[np.int32 | np.int64] = np.zeros(
+        len(ids) + 1, np.int32 if len(raw) < SMALL else np.int64
+    )
+    np.cumsum(tokenizer.byte_lengths(ids), dtype=spelled.dtype, out=spelled[1:])
     tokens = np.minimum(found, count)
     ends = spelled[offsets[:-1] + tokens] - spelled[offsets[:-1]]
     sure = spelled[offsets[1:]] - spelled[offsets[:-1]] == cuts
     sure &= (cuts == sizes) | (found > count)
     if tokenizer.normalizes:
-        near = np.minimum(ends + MARGIN, cuts)
-        checked = heads if np.array_equal(near, cuts) else substrings(heads, _to_characters(near, heads))
-        sure &= is_nfc(checked)
+        sure &= is_nfc(heads, np.minimum(ends + MARGIN, cuts))
     sure &= ~contain_any(heads, tokenizer.special)
     whole = (found <= count) & sure
     known = cuts == sizes

@@ -150,13 +150,13 @@ class LoadedTokenizer:
 
     def byte_lengths(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int16]:
         """For each id the number of UTF-8 bytes that it stands for, of the shape of `ids`."""
-        lengths = self._lengths[ids]
-        if (lengths < 0).any():
+        lengths = self._lengths.take(ids)
+        if len(lengths) and lengths.min() < 0:
             for place in np.unique(ids[lengths < 0]).tolist():
                 added = self._added.get(place)
                 token = self._engine.id_to_token(place) or ""
                 self._lengths[place] = len(token if added is None else added.encode())
-            lengths = self._lengths[ids]
+            lengths = self._lengths.take(ids)
         return lengths
 
     @functools.cached_property

@@ -146,7 +146,7 @@ def _chosen(talk: Talk, which: str) -> Ints:
         border = rows[1:] != rows[:-1]
         ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
         answers = answers[ends[: len(answers)]]
-    said = says_something(talk.contents.take(pa.array(answers)))
+    said = says_something(talk.contents)[answers]
     asked = (answers > talk.starts[talk.rows[answers]]) & talk.are("user")[np.maximum(answers - 1, 0)]
     chosen: Ints = answers[asked & said].astype(np.int64)
     return chosen
