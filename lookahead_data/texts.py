@@ -6,10 +6,11 @@ import unicodedata
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Flags, Ints, slices, substrings, utf8_parts, whole_array
+from lookahead_data.arrays import Flags, Ints, slices, utf8_parts, whole_array
 
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
@@ -121,17 +122,15 @@ _MAY_COMPOSE = (
     r"\uFB1D-\uFB4E\U0001D15E-\U0001D1C0\U0002F800-\U0002FA1F]"
 )
 """Marks, Hangul letters, and all code points that NFC replaces: a text without them is in NFC."""
+SPARSE = 8
+"""Of so many bytes one at most must be beyond ASCII for it to be quicker to look which texts have any."""
 
 
-def to_characters(lengths: Ints, texts: pa.LargeStringArray) -> Ints:
-    """Lengths in bytes of the starts of texts, made longer where they end inside of a character."""
-    bounds, raw = utf8_parts(texts)
-    if not len(raw):
-        return lengths
-    for _ in range(3):  # a character has at most three bytes behind its first
-        places = np.minimum(bounds[:-1] + lengths, len(raw) - 1)
-        lengths = lengths + ((lengths < np.diff(bounds)) & ((raw[places] & 0xC0) == 0x80))
-    return lengths
+def to_characters(ends: Ints, stops: Ints, raw: npt.NDArray[np.uint8]) -> Ints:
+    """Places among UTF-8 bytes, each moved to the end of the character that it is in, if not beyond a stop."""
+    for _ in range(3 if len(raw) else 0):  # a character has at most three bytes behind its first
+        ends = ends + ((ends < stops) & ((raw[np.minimum(ends, len(raw) - 1)] & 0xC0) == 0x80))
+    return ends
 
 
 def is_nfc(texts: pa.LargeStringArray, lengths: Ints | None = None) -> Flags:
@@ -142,12 +141,16 @@ def is_nfc(texts: pa.LargeStringArray, lengths: Ints | None = None) -> Flags:
     """
     found = np.ones(len(texts), bool)
     bounds, raw = utf8_parts(texts)
-    beyond = np.flatnonzero(raw[bounds[0] : bounds[-1]] >= 0x80) + bounds[0]  # beyond ASCII
     ends = bounds[1:] if lengths is None else bounds[:-1] + lengths
-    places = np.flatnonzero(np.searchsorted(beyond, bounds[:-1]) < np.searchsorted(beyond, ends))
+    places = np.arange(len(texts))
+    are_beyond = raw[bounds[0] : bounds[-1]] >= 0x80  # ASCII
+    if np.count_nonzero(are_beyond) * SPARSE < len(are_beyond):
+        beyond = np.flatnonzero(are_beyond) + bounds[0]
+        places = np.flatnonzero(np.searchsorted(beyond, bounds[:-1]) < np.searchsorted(beyond, ends))
     if len(places):
-        part = texts if len(places) == len(texts) else texts.take(pa.array(places))
-        some = pl.Series(part if lengths is None else substrings(part, to_characters(lengths[places], part)))
+        starts, ends, stops = bounds[:-1][places], ends[places], bounds[1:][places]
+        whole = lengths is None and len(places) == len(texts)
+        some = pl.Series(texts if whole else slices(starts, to_characters(ends, stops, raw), raw))
         # Polars can only normalize, which is ten times slower than to search, and four than to ask Python.
         doubtful = some.str.contains(_MAY_COMPOSE).to_numpy()
         odd = [unicodedata.is_normalized("NFC", text) for text in some.filter(pl.Series(doubtful))]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tokenizers import Encoding
 
-from lookahead_data.arrays import Ints, put, substrings, utf8_parts
+from lookahead_data.arrays import Ints, put, slices, substrings, utf8_parts
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids
 from lookahead_data.model.tokenizer import LoadedTokenizer
@@ -160,7 +160,10 @@ def heads_of(
         if not len(left) or (enough, window) == ALL:
             break
     ends[left] = 0
-    texts = substrings(answers, to_characters(ends, answers))
+    bounds, raw = utf8_parts(answers)
+    texts = answers
+    if len(answers):
+        texts = slices(bounds[:-1], to_characters(bounds[:-1] + ends, bounds[1:], raw), raw)
     if len(left):
         slow = Heads.of(_surely(answers.take(pa.array(left)), tokenizer, count))
         texts = put(texts, left, slow.texts)
