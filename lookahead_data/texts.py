@@ -33,10 +33,23 @@ def to_arrow(texts: pl.Series) -> pa.LargeStringArray:
     return whole_array(texts.fill_null("").to_arrow()).cast(pa.large_string())
 
 
+INDENT = 16
+"""Bytes of a text that begins with white space that are looked at before all of it is."""
+
+
 def says_something(texts: pa.LargeStringArray) -> Flags:
     """Which texts are not all white space, shape (texts,); nulls must not be among them."""
     found = begins_visibly(texts)
-    unsure = np.flatnonzero(~found & (np.diff(utf8_parts(texts)[0]) > 0))
+    bounds, raw = utf8_parts(texts)
+    sizes = np.diff(bounds)
+    unsure = np.flatnonzero(~found & (sizes > 0))
+    if len(unsure):
+        # Behind some white space mostly stands a letter of ASCII.
+        steps = np.arange(INDENT)
+        near = raw[np.minimum(bounds[:-1][unsure, None] + steps, len(raw) - 1)]
+        letters = (near > ord(" ")) & (near < 0x7F) & (steps < sizes[unsure, None])
+        found[unsure] = letters.any(axis=1)
+        unsure = unsure[~found[unsure]]
     if len(unsure):
         found[unsure] = pl.Series(texts.take(pa.array(unsure))).str.contains(_SOMETHING).to_numpy()
     return found

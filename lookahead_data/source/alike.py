@@ -274,8 +274,8 @@ class _Part:
         self._stops[filled] -= raw[bounds[1:][filled] - 1] == ord("\n")
         marks = np.flatnonzero((raw == QUOTE) | (raw == BACKSLASH))
         are_quotes = raw[marks] == QUOTE
-        escapes = _not_escaped(marks[~are_quotes])
-        quotes = marks[are_quotes]
+        escapes = _not_escaped(marks.compress(~are_quotes))
+        quotes = marks.compress(are_quotes)
         doubtful = np.flatnonzero(raw[quotes - 1] == BACKSLASH)
         if len(doubtful):
             escaped = doubtful[_are_in(quotes[doubtful] - 1, escapes)]
