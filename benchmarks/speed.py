@@ -4,7 +4,7 @@
 
 | measured | against |
 |---|---|
-| `convert`, all workers, short rows (`--short`, in megabytes) | TRL's preparation of the first rows of the same file, 1 and 2 processes |
+| `convert`, all workers, short rows (`--short`, in megabytes) | TRL's preparation of the first rows of the same file, 1 and 2 processes; `convert` before and behind each |
 | `preview`, the same rows | the LookAhead Tuning authors' steps on the first of them |
 | `convert --engine tokenizers` | `encode_batch_fast` over the same segments with the same cores |
 | CPU seconds of `convert`, one worker | those of its bare parts: Polars reads the text columns, gigatoken encodes the segments, pyarrow writes the finished table; by turns, twice each |
@@ -56,6 +56,7 @@ from lookahead_data.stages.render import Render
 PAIRS = ("short", "long", "world")
 PEER_ROWS = 50_000
 TOKENIZERS_MEGABYTES = 60  # `tokenizers` is slow: so much is enough to measure it
+UNITS = 32
 TURNS = 2  # how often jobs and bare parts take turns, since the machine's speed changes
 HERE = Path(__file__).parent
 
@@ -186,7 +187,8 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     settings = Settings(tokenizer=options.tokenizer)
     model = load_model(settings, frozenset({"messages"}), size=1 << 30)
     result: dict[str, Any] = {"megabytes": round(size / 1e6), "rows": dict(rows), "engine": model.engine.name}
-    unit = ("--unit-size", "8MiB")
+    # Units small enough for two workers to end together.
+    unit = ("--unit-size", f"{max(8, options.megabytes // UNITS)}MiB")
 
     def convert(out: str, workers: int, *kinds: str, more: tuple[object, ...] = ()) -> Run:
         inputs = [home / f"{kind}.jsonl" for kind in kinds]
@@ -212,9 +214,13 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     result["rows_per_second"] = round(sum(rows.values()) * TURNS / sum(run.wall for run in two))
 
     rows["short"] = result["short_rows"] = make("short", home / "short.jsonl", options.short)
-    short = command("convert", home / "short.jsonl", "-o", home / "short", "--workers", 2, *tokenizer)
-    result["short_rows_per_second"] = round(rows["short"] / short.wall)
-    shutil.rmtree(home / "short")
+
+    def short() -> float:
+        run = command("convert", home / "short.jsonl", "-o", home / "short", "--workers", 2, *tokenizer)
+        shutil.rmtree(home / "short")
+        return run.wall
+
+    walls = [short()]
     previewed = command("preview", home / "short.jsonl", "-o", home / "short.preview.jsonl", *tokenizer)
     result["preview_rows_per_second"] = round(rows["short"] / previewed.wall)
 
@@ -231,10 +237,10 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
             trl = peer(
                 options.peers, "prepare_trl.py", home / "short.jsonl", *first, "--processes", processes
             )
+            walls.append(short())
+            between = 2 * rows["short"] / sum(walls[-2:])  # before and behind TRL's own run
             result[f"trl_{processes}_rows_per_second"] = round(trl["rows_per_second"])
-            result[f"convert_against_trl_{processes}"] = round(
-                result["short_rows_per_second"] / trl["rows_per_second"], 1
-            )
+            result[f"convert_against_trl_{processes}"] = round(between / trl["rows_per_second"], 1)
         script = ("--script", options.authors_script) if options.authors_script else ()
         authors = peer(options.peers, "preview_authors.py", home / "short.jsonl", *first, *script)
         result["authors_restated"] = authors["restated"]
@@ -243,6 +249,7 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
             result["preview_rows_per_second"] / authors["rows_per_second"], 1
         )
 
+    result["short_rows_per_second"] = [round(rows["short"] / wall) for wall in walls]
     if options.large:
         result["large"] = large(home, options.large, tokenizer)
     return result
