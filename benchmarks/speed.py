@@ -56,7 +56,7 @@ from lookahead_data.stages.render import Render
 PAIRS = ("short", "long", "world")
 PEER_ROWS = 50_000
 TOKENIZERS_MEGABYTES = 60  # `tokenizers` is slow: so much is enough to measure it
-UNITS = 32
+UNITS = 32  # about so many a corpus is cut into
 TURNS = 2  # how often jobs and bare parts take turns, since the machine's speed changes
 HERE = Path(__file__).parent
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -119,14 +120,13 @@ def reordered(arrays: Sequence[pa.Array], order: Ints) -> pa.Array:
     bases = np.cumsum([0, *map(len, arrays)])
     which = np.searchsorted(bases, order, side="right") - 1
     cuts = np.flatnonzero((np.diff(order) != 1) | (np.diff(which) != 0)) + 1
-    if len(cuts) * STRETCH > len(order):
+    if not len(order) or len(cuts) * STRETCH > len(order):
         return pa.concat_arrays(list(arrays)).take(pa.array(order))
-    starts = np.concatenate([[0], cuts]) if len(order) else cuts
     parts = [
         arrays[which[start]].slice(order[start] - bases[which[start]], stop - start)
-        for start, stop in zip(starts.tolist(), [*cuts.tolist(), len(order)], strict=False)
+        for start, stop in pairwise([0, *cuts.tolist(), len(order)])
     ]
-    return pa.concat_arrays(parts or [arrays[0][:0]])
+    return pa.concat_arrays(parts) if len(parts) > 1 else parts[0]
 
 
 STRETCH = 64
@@ -137,7 +137,7 @@ def put(values: pa.Array, places: Ints, new: pa.Array) -> pa.Array:
     """`values` with those at `places` replaced."""
     order = np.arange(len(values))
     order[places] = len(values) + np.arange(len(places))
-    return pa.concat_arrays([values, new]).take(pa.array(order))
+    return reordered([values, new], order)
 
 
 def whole_array(column: Any) -> pa.Array:

@@ -1,4 +1,5 @@
-"""What a text is made of: white space, and whether it says anything."""
+"""What a whole column of texts is made of: white space, whether they say anything, what they hold, whether they
+are composed."""
 
 from __future__ import annotations
 

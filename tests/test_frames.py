@@ -15,7 +15,7 @@ from test_tracing import ROWS, SOURCES, batch_of
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import PLAIN, Engines
-from lookahead_data.model.frames import LEARNED, Frames, Part
+from lookahead_data.model.frames import SUPERVISED, Frames, Part
 from lookahead_data.model.load import Model
 from lookahead_data.model.rope import Piece
 from lookahead_data.model.template import ChatTemplate
@@ -94,13 +94,13 @@ def test_all_but_the_messages_is_in_frames() -> None:
     assert (asked.prefix, asked.suffix, asked.supervised, asked.before) == ("user\n", "", False, 1)
     assert (answered.prefix, answered.suffix, answered.supervised) == ("\n\n", "", True)
     marked = [np.frombuffer(some.as_py(), np.int32) for some in frames.encoded()]
-    own = [(some & ~LEARNED).tolist() for some in marked]
+    own = [(some & ~SUPERVISED).tolist() for some in marked]
     assert own[answered.apart] == own[answered.before] + tokenizer.encode_ids(["\n\n"])[0]
     assert own[answered.after] == [
         *tokenizer.encode_ids(["<|im_end|>"], special=True)[0],
         *tokenizer.encode_ids(["\n"])[0],
     ]
-    assert (marked[answered.after] >= LEARNED).tolist() == [True, False]
+    assert (marked[answered.after] >= SUPERVISED).tolist() == [True, False]
 
 
 def frames_of(tokenizer: LoadedTokenizer) -> Frames:

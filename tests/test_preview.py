@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import lookahead_data as la
 from lookahead_data.config import CONNECTOR, PHRASE
 from lookahead_data.errors import OutputError, SettingsError
+from lookahead_data.model import heads as heads_module
 from lookahead_data.model.engines import TokenizersEngine, choose_engine
 from lookahead_data.model.heads import Heads, answer_heads, heads_of
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
@@ -296,6 +297,16 @@ def test_real_heads_at_once(shared: Path) -> None:
                 assert heads.texts.equals(expected.texts)
                 assert np.array_equal(heads.tokens, expected.tokens)
                 assert np.array_equal(heads.whole, expected.whole)
+
+
+@pytest.mark.parametrize("most", [0, 1 << 28])
+def test_heads_are_the_same_in_32_and_64_bits(
+    most: int, builtin: LoadedTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads_module, "IN_32_BITS", most)
+    answers = ["", "short", "many words in a long answer " * 40, "漢字かな交じり文 " * 9]
+    heads = heads_of(pa.array(answers, pa.large_string()), builtin, TokenizersEngine(builtin), 6)
+    assert heads.to_list() == answer_heads(answers, builtin, 6)
 
 
 @pytest.mark.parametrize(

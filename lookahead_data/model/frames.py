@@ -22,7 +22,7 @@ from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.talk import Talk
 from lookahead_data.texts import begins_visibly, stripped
 
-LEARNED = np.int32(1 << 30)
+SUPERVISED = np.int32(1 << 30)
 """The bit that marks an id where the loss counts, so that both are put in their places at once. No vocabulary
 is so large."""
 
@@ -73,10 +73,10 @@ class Frames:
         return self._numbers.setdefault(tuple(parts), len(self._numbers))
 
     def encoded(self) -> pa.LargeBinaryArray:
-        """Of each frame the bytes of its ids (int32), with `LEARNED` in those where the loss counts."""
+        """Of each frame the bytes of its ids (int32), with `SUPERVISED` in those where the loss counts."""
         for parts in list(self._numbers)[len(self._ids) :]:
             ids = self._tokenizer.encode_ids([part.text for part in parts], special=True)
-            marks = [LEARNED if part.supervised else 0 for part in parts]
+            marks = [SUPERVISED if part.supervised else 0 for part in parts]
             marked = [token | mark for some, mark in zip(ids, marks, strict=True) for token in some]
             self._ids.append(np.array(marked, np.int32).tobytes())
         return pa.array(self._ids, pa.large_binary())

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from tokenizers import Encoding
 
-from lookahead_data.arrays import Ints, put, slices, substrings, utf8_parts
+from lookahead_data.arrays import Ints, put, substrings, utf8_parts
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids
 from lookahead_data.model.tokenizer import LoadedTokenizer
@@ -28,7 +28,7 @@ LITTLE = 1 << 15
 """Bytes of answers that are encoded as a whole at once: a call of an engine takes as long as that."""
 SAMPLED_EVERY = 2039
 """One row in so many has the heads of its answers found by the slow, obvious way too."""
-SMALL = 1 << 28
+IN_32_BITS = 1 << 28
 """Bytes of answers whose tokens' bytes, which may be a few more, can be counted in 32 bits."""
 MARGIN = 64
 """Bytes behind a head in which nothing may stand that normalization changes."""
@@ -161,17 +161,15 @@ def heads_of(
             break
     ends[left] = 0
     bounds, raw = utf8_parts(answers)
-    texts = answers
-    if len(answers):
-        texts = slices(bounds[:-1], to_characters(bounds[:-1] + ends, bounds[1:], raw), raw)
+    texts = substrings(answers, to_characters(bounds[:-1] + ends, bounds[1:], raw) - bounds[:-1])
     if len(left):
-        slow = Heads.of(_surely(answers.take(pa.array(left)), tokenizer, count))
+        slow = Heads.of(_slow_heads(answers.take(pa.array(left)), tokenizer, count))
         texts = put(texts, left, slow.texts)
         tokens[left], whole[left] = slow.tokens, slow.whole
     return Heads(texts, tokens, whole, encoded)
 
 
-def _surely(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, count: int) -> list[Head]:
+def _slow_heads(answers: pa.LargeStringArray, tokenizer: LoadedTokenizer, count: int) -> list[Head]:
     """What `answer_heads` gives, found by it, in the start of an answer where that is enough.
 
     Normalization to NFC changes nothing across the space at which an answer is cut.
@@ -217,7 +215,7 @@ def _head_ends(
     found = np.diff(offsets)
     # Of small numbers, since large arrays take longer to get than to fill.
     spelled: npt.NDArray[np.int32 | np.int64] = np.zeros(
-        len(ids) + 1, np.int32 if len(raw) < SMALL else np.int64
+        len(ids) + 1, np.int32 if len(raw) < IN_32_BITS else np.int64
     )
     np.cumsum(tokenizer.byte_lengths(ids), dtype=spelled.dtype, out=spelled[1:])
     tokens = np.minimum(found, count)

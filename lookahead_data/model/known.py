@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 
 from lookahead_data.arrays import Flags, Ints, binaries, flags_of, offsets_of, utf8_parts
 from lookahead_data.model.engines import Ids
-from lookahead_data.model.frames import LEARNED
+from lookahead_data.model.frames import SUPERVISED
 
 
-class Texts(NamedTuple):
-    """Ids of texts: shape (tokens,), and where each text's begin and the last end, shape (texts + 1,)."""
+class TokenLists(NamedTuple):
+    """The ids of many texts: shape (tokens,), and where each text's begin and the last end, shape (texts + 1,)."""
 
     ids: Ids
     offsets: Ints
@@ -35,7 +35,7 @@ class Known(NamedTuple):
 
     places: Ints
     messages: Ints
-    content: Texts
+    content: TokenLists
 
 
 def known_segments(batch: pa.RecordBatch) -> Known:
@@ -48,14 +48,18 @@ def known_segments(batch: pa.RecordBatch) -> Known:
     shift = np.repeat(offsets_of(messages)[:-1] - starts, counts)
     places = np.flatnonzero(bare)
     of_message = places + shift[places]
-    content = Texts(ids.flatten().to_numpy(), offsets_of(ids))
+    content = TokenLists(ids.flatten().to_numpy(), offsets_of(ids))
     there = np.diff(content.offsets)[of_message] > 0
     return Known(places[there], of_message[there], content)
 
 
 def put_together(
-    segments: pa.StructArray, frames: pa.LargeBinaryArray, rest: Ints, encoded: Texts, known: Known | None
-) -> tuple[Texts, Flags]:
+    segments: pa.StructArray,
+    frames: pa.LargeBinaryArray,
+    rest: Ints,
+    encoded: TokenLists,
+    known: Known | None,
+) -> tuple[TokenLists, Flags]:
     """The ids of segments with those of the frames around them, and which of them the loss counts.
 
     Args:
@@ -64,26 +68,26 @@ def put_together(
         rest: the places of those that are not known, ascending.
         encoded: the ids of these.
     """
-    learned = flags_of(pc.struct_field(segments, "supervised"))
-    sources = [frames, _marked(encoded, learned[rest])]
+    supervised = flags_of(pc.struct_field(segments, "supervised"))
+    sources = [frames, _marked(encoded, supervised[rest])]
     order = np.empty((len(segments), 3), np.int64)
     order[:, 0] = pc.struct_field(segments, "before").to_numpy()
     order[:, 2] = pc.struct_field(segments, "after").to_numpy()
     order[rest, 1] = len(frames) + np.arange(len(rest))
     if known is not None:
         of_messages = np.zeros(len(known.content.offsets) - 1, bool)
-        of_messages[known.messages] = learned[known.places]
+        of_messages[known.messages] = supervised[known.places]
         sources.append(_marked(known.content, of_messages))
         order[known.places, 1] = len(frames) + len(rest) + known.messages
-    # One copy of all there is, whatever it is and wherever it comes from.
+    # All at once, whatever they are and wherever they come from.
     bounds, data = utf8_parts(pa.concat_arrays(sources).take(pa.array(order.ravel())))
     tokens = data[: bounds[-1]].view(np.int32)
-    return Texts(tokens & ~LEARNED, bounds[::3] // tokens.itemsize), tokens >= LEARNED
+    return TokenLists(tokens & ~SUPERVISED, bounds[::3] // tokens.itemsize), tokens >= SUPERVISED
 
 
-def _marked(texts: Texts, learned: Flags) -> pa.LargeBinaryArray:
+def _marked(texts: TokenLists, supervised: Flags) -> pa.LargeBinaryArray:
     """The bytes of each text's ids, with the mark in those of the texts that the loss counts."""
     ids, offsets = texts
-    if learned.any():
-        ids = ids | np.repeat(np.where(learned, LEARNED, np.int32(0)), np.diff(offsets))
+    if supervised.any():
+        ids = ids | np.repeat(np.where(supervised, SUPERVISED, np.int32(0)), np.diff(offsets))
     return binaries(ids, offsets)

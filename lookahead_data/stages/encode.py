@@ -25,12 +25,12 @@ from lookahead_data.columns import with_column
 from lookahead_data.config import Settings
 from lookahead_data.model.engines import Engine, Ids, TokenizersEngine
 from lookahead_data.model.frames import Frames
-from lookahead_data.model.known import Known, Texts, known_segments, put_together
+from lookahead_data.model.known import Known, TokenLists, known_segments, put_together
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.texts import is_nfc
 
 ANCHORS = ("\n", "a", "1", ".", "€")
-"""Texts put before a piece of text so that its own start is not one; the first that fits is used."""
+"""TokenLists put before a piece of text so that its own start is not one; the first that fits is used."""
 
 AUDIT_EVERY = 1021
 """One row in so many is encoded by `tokenizers` too where a faster engine encodes."""
@@ -151,7 +151,7 @@ class Encode:
             unknown[known.places] = False
             rest = np.flatnonzero(unknown)
             texts, special = texts.take(pa.array(rest)), special[rest]
-        encoded = Texts(*self._encode_texts(texts, special, engine))
+        encoded = TokenLists(*self._encode_texts(texts, special, engine))
         if self._frames is None:
             sizes = np.diff(encoded.offsets)
             flags = np.repeat(flags_of(pc.struct_field(flat, "supervised")), sizes)
