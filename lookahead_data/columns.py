@@ -38,6 +38,14 @@ MESSAGE = pa.struct(
         pa.field("reasoning_content", pa.large_string()),
     ]
 )
+MESSAGE_EXTRA = pa.struct(
+    [
+        pa.field("tool_calls", pa.large_string()),
+        pa.field("tool_call_id", pa.large_string()),
+        pa.field("name", pa.large_string()),
+        pa.field("weight", pa.float32()),
+    ]
+)
 PREVIEW = pa.struct(
     [
         pa.field("turn", pa.int32()),
@@ -64,6 +72,27 @@ COLUMNS: dict[str, Column] = {
         Column("row", pa.int64(), "read", "place in the file, from 0; for lines, the line number - 1"),
         Column("offset", pa.int64(), "read", "byte offset of the line in the file; null elsewhere"),
         Column("messages", pa.list_(MESSAGE), "converse", "the conversation, whatever its shape was"),
+        Column(
+            "message_extras",
+            pa.list_(MESSAGE_EXTRA),
+            "converse",
+            "what messages carry besides text, one item per message of the row: `tool_calls` (a JSON list, with "
+            "`arguments` as objects), `tool_call_id`, `name`, and `weight` (the loss weight that the corpus gives "
+            "an answer; 0: the answer is context). Absent where no row of the batch has any; null fields: not given",
+        ),
+        Column(
+            "tools",
+            pa.large_string(),
+            "converse",
+            "the tool definitions of the row, a JSON list; null: none. Absent where no row of the batch has any",
+        ),
+        Column(
+            "template_args",
+            pa.large_string(),
+            "converse",
+            "template arguments of the row (`chat_template_kwargs`), a JSON object; null: none. Absent where no "
+            "row of the batch has any",
+        ),
         Column("flagged", pa.bool_(), "converse", "what the field of --safety-field says of the row"),
         Column("safety", pa.bool_(), "select", "whether the row is of the class `safety`"),
         Column("copies", pa.int32(), "select", "how often the row is written, at least once"),
