@@ -81,8 +81,8 @@ def convert(
     listener = listener or Listener()
     folder = Path(output)
     started = time.monotonic()
-    _refuse_nested(as_paths(inputs), folder)
-    with as_files(inputs) as files, Crew(files, chosen, workers) as crew:
+    _refuse_nested(inputs, chosen, folder)
+    with as_files(inputs, chosen, listener.warned) as files, Crew(files, chosen, workers) as crew:
         plan, model = plan_job(files, dated_as_before(folder, chosen))
         for warning in plan.warnings:
             listener.warned(warning)
@@ -203,8 +203,12 @@ def curate(
         )
     folder = None if output is None else Path(output)
     if folder is not None:
+        _refuse_nested(inputs, chosen, folder)
         refuse_folder(folder, overwrite=overwrite)
-    with as_files(inputs) as files, tempfile.TemporaryDirectory(prefix="lookahead-data-") as work:
+    with (
+        as_files(inputs, chosen, listener.warned) as files,
+        tempfile.TemporaryDirectory(prefix="lookahead-data-") as work,
+    ):
         shapes, warnings = recognize(files, chosen.replace(mode="none"))
         for warning in warnings:
             listener.warned(warning)
@@ -256,13 +260,14 @@ def preview(
     """
     chosen = (settings or Settings()).replace(**changes)
     listener = listener or Listener()
-    with as_files(inputs) as files:
+    with as_files(inputs, chosen, listener.warned) as files:
         if output is None:
             rewriter = FileRewriter(files, chosen, listener)
             rows = list(itertools.chain.from_iterable(rewriter.rows()))
             return Previewed(_as_given(rows, inputs, files), rewriter.report)
         path = Path(output)
         kind = _output_format(path, format)
+        path = path.resolve()  # a link is followed, not replaced
         rejects = path.with_name(path.name + ".quarantine.jsonl")
         _refuse_replacing(path, rejects, files, overwrite=overwrite)
         rewriter = FileRewriter(files, chosen, listener)
@@ -296,6 +301,12 @@ def _then_rejects(
 
 def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, overwrite: bool) -> None:
     """Refuse to write over a file that is not to be replaced."""
+    if path.exists() and not path.is_file():
+        raise OutputError(
+            "is not a regular file (it is a folder, a pipe, a socket or a device)",
+            where=str(path),
+            remedy="Name a file to write.",
+        )
     if path.exists() and not overwrite:
         raise OutputError(
             "the file is there already", where=str(path), remedy="Name another file, or use --overwrite."
@@ -311,16 +322,23 @@ def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, 
         )
 
 
-def _refuse_nested(paths: Sequence[str] | None, folder: Path) -> None:
-    """Refuse an output folder inside an input folder or the other way round."""
+def _refuse_nested(inputs: Data, settings: Settings, folder: Path) -> None:
+    """Refuse an output folder inside an input folder or the other way round.
+
+    A later run would read what this one writes. Evaluation and safety sets count as inputs.
+    """
     target = folder.resolve()
-    for path in map(Path, paths or ()):
+    for name in [*(as_paths(inputs) or ()), *settings.decontaminate, *settings.safety_set]:
+        path, recursive = Path(name), False
+        if not path.exists() and "**" in path.parts:
+            path, recursive = Path(*path.parts[: path.parts.index("**")]), True
         source = path.resolve()
-        if source == target or (path.is_dir() and source in target.parents) or target in source.parents:
+        inside = (path.is_dir() or recursive) and source in target.parents
+        if source == target or inside or target in source.parents:
             raise OutputError(
-                f"the output folder and the input {path} lie inside each other",
+                f"the output folder and the input {name} are nested",
                 where=str(folder),
-                remedy="Name an output folder that lies elsewhere.",
+                remedy="Name an output folder elsewhere.",
             )
 
 

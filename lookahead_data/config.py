@@ -28,6 +28,7 @@ Verify: TypeAlias = Literal["estimate", "exact"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "shape": ("auto", "prompt-completion", "alpaca", "messages", "sharegpt", "text"),
+    "text_unit": ("file", "line"),
     "mode": ("real", "virtual", "none"),
     "cut": ("char", "reference"),
     "short_answer": ("keep", "skip", "drop"),
@@ -74,6 +75,9 @@ class Settings:
         input_field, output_field, system_field: names of the prompt, the completion and the system
             prompt in a prompt-completion corpus. `input_field` also names the text of a `text`
             corpus, and the list of a `messages` or `sharegpt` one.
+        input_split: the splits of folders (and of a `DatasetDict`) that are read; none is `train` where there are
+            several, and `all` is every split.
+        text_unit: what a document of a `.txt` file is: the `file`, or a `line`.
         unit_size: bytes of input that are converted and accounted for as one unit.
         max_line_size: bytes; a longer line goes to quarantine.
 
@@ -174,6 +178,8 @@ class Settings:
     input_field: str | None = None
     output_field: str | None = None
     system_field: str | None = None
+    input_split: tuple[str, ...] = ()
+    text_unit: str = "file"
     unit_size: int = 64 * MIB
     max_line_size: int = 256 * MIB
 
@@ -499,7 +505,7 @@ _WHOLE = (
     "evaluation_min_words",
     *_SIZES,
 )
-_LISTS = ("where", "refusals", "safety_set", "dedup_ignores", "decontaminate")
+_LISTS = ("input_split", "where", "refusals", "safety_set", "dedup_ignores", "decontaminate")
 _SWITCHES = ("mask_preview", "exempt_safety", "preview_safety")
 _SHARES = ("near_dedup", "safety_share")
 _OPTIONAL = (

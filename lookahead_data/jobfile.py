@@ -11,6 +11,7 @@ from typing import Any
 
 from lookahead_data.config import MEMORY, known
 from lookahead_data.errors import SettingsError
+from lookahead_data.paths import check_regular
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def load_config(path: str | Path) -> Job:
     """
     path = Path(path)
     try:
+        check_regular(str(path), SettingsError)
         raw = path.read_bytes()
         if path.suffix == ".json":
             document = json.loads(raw)

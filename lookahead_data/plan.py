@@ -42,6 +42,8 @@ class InputFile:
         size: bytes on disk.
         mtime_ns: time of the last change; a difference while the job runs ends the job.
         sha256: of its bytes; empty until the job is planned.
+        parts: for a saved dataset with row indices, the Arrow files that hold the rows; `path` is then that of the
+            indices, and `size`, `mtime_ns` and `sha256` are of all these files.
     """
 
     name: str
@@ -51,6 +53,7 @@ class InputFile:
     size: int
     mtime_ns: int
     sha256: str = ""
+    parts: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of it."""
@@ -59,10 +62,11 @@ class InputFile:
     def check_unchanged(self) -> None:
         """Raise `InputError` if the file is no longer what it was when the job was planned."""
         try:
-            now = os.stat(self.path)
+            now = [os.stat(path) for path in (self.path, *self.parts)]
         except OSError as error:
             raise InputError(f"can no longer be read: {error.strerror}", where=self.name) from None
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
+        size, changed = sum(stat.st_size for stat in now), max(stat.st_mtime_ns for stat in now)
+        if (size, changed) != (self.size, self.mtime_ns):
             raise InputError(
                 "changed while the job was running",
                 where=self.name,

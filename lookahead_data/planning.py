@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -86,6 +87,7 @@ def divide(files: Sequence[InputFile], settings: Settings) -> tuple[Unit, ...]:
 
 def _digest(file: InputFile) -> str:
     try:
-        return sha256_of(file.path)
+        digests = [sha256_of(path) for path in (file.path, *file.parts)]
+        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=file.name) from None

@@ -100,7 +100,7 @@ def _plan_again(found: Account, tokenizer: str | None, findings: Findings) -> tu
         return None
     settings = found.settings.replace(tokenizer=tokenizer) if tokenizer else found.settings
     try:
-        plan, model = plan_job(discover(names), settings)
+        plan, model = plan_job(discover(names, text_unit=settings.text_unit), settings)
     except LookaheadError as error:
         findings.warn(said + (f"{error.where}: {error.problem}" if error.where else error.problem))
         return None

@@ -93,7 +93,7 @@ def inspect(
             remedy="Run the convert command again: it goes on where it stopped.",
         )
     chosen = (settings or Settings()).replace(**changes)
-    with as_files(source) as files:
+    with as_files(source, chosen) as files:
         check_sources(chosen.replace(mix={}), [file.name for file in files])
         shapes, _ = recognize(files, chosen)
         model = load_model(chosen, frozenset(shape.kind for shape in shapes))

@@ -57,6 +57,13 @@ SOURCE: tuple[Decorator[Any], ...] = (
     _option("input_field", "Field of the prompt (or of the text, or of the messages).", metavar="NAME"),
     _option("output_field", "Field of the completion.", metavar="NAME"),
     _option("system_field", "Field of the system prompt.", metavar="NAME"),
+    _option(
+        "input_split",
+        "Split of a folder to read, or all (repeatable).  [default: train, where there are several]",
+        multiple=True,
+        metavar="NAME",
+    ),
+    _choice("text_unit", "What a document of a .txt file is."),
     _option("max_line_size", "A longer line goes to quarantine.", type=Size(), default="256MiB"),
 )
 TOKENIZER: tuple[Decorator[Any], ...] = (

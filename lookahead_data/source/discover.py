@@ -5,11 +5,16 @@ from __future__ import annotations
 import codecs
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lookahead_data.errors import InputError
+from lookahead_data.paths import check_name, check_regular, masked
 from lookahead_data.plan import InputFile
+from lookahead_data.source.folders import indexed_by, read_folder
+from lookahead_data.source.sniff import sniff
 
 FORMATS: dict[str, str] = {
     ".jsonl": "jsonl",
@@ -21,73 +26,101 @@ FORMATS: dict[str, str] = {
     ".arrow": "arrow",
     ".feather": "arrow",
     ".ipc": "arrow",
+    ".txt": "txt",
 }
 """Formats by the file name's ending."""
 
 COMPRESSIONS: dict[str, str] = {".gz": "gzip", ".zst": "zstd"}
-TEXT_FORMATS = ("jsonl", "json", "csv", "tsv")
+TEXT_FORMATS = ("jsonl", "json", "csv", "tsv", "txt", "txt-lines")
 """Formats that are text, and may be compressed as a whole."""
 
-BESIDES = ("dataset_info.json", "dataset_dict.json", "state.json")
-"""Files that `datasets` writes beside its Arrow files, and that hold no rows."""
-
 _GLOB = frozenset("*?[")
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_LFS = b"version https://git-lfs.github.com/spec/"
 
 
-def discover(inputs: Iterable[str | os.PathLike[str]]) -> list[InputFile]:
-    """The files that `inputs` name: files, glob patterns, and folders with all that lies below.
+def discover(
+    inputs: Iterable[str | os.PathLike[str]],
+    splits: Sequence[str] = (),
+    notes: list[str] | None = None,
+    text_unit: str = "file",
+) -> list[InputFile]:
+    """The files that `inputs` name: files, glob patterns, and folders with all data below them.
 
     Inputs keep the order in which they were given; inside a folder or a pattern the order is that of
-    the paths. A folder is searched through links too, each real folder once. Hidden files, and
-    those whose names end in no known format, are passed over in folders; named outright they are
-    an error. A file that is named twice is read once.
+    the paths. `source.folders` tells what in a folder is data. A file that is named twice is read once.
+
+    Args:
+        splits: the splits of folders that are read (see `source.splits.choose`).
+        notes: what was passed over, and which splits were taken, is added here in words.
+        text_unit: what a document of a `.txt` file is: the `file`, or a `line`.
 
     Raises:
-        InputError: an input does not exist, holds nothing that can be read, or has an unknown format.
+        InputError: an input does not exist, is no regular file or folder, holds nothing that can be read, or has an
+            unknown format.
     """
     found: dict[str, InputFile] = {}
     for item in inputs:
-        for path in _expand(os.fspath(item)):
-            found.setdefault(os.path.realpath(path), describe(path))
+        for file in _expand(check_name(os.fspath(item)), splits, [] if notes is None else notes):
+            file = sniff(file)
+            if file.format == "txt" and text_unit == "line":
+                file = replace(file, format="txt-lines")
+            found.setdefault(os.path.realpath(file.path), file)
     if not found:
         raise InputError("no input was given", remedy="Name at least one file, folder or glob pattern.")
     return list(found.values())
 
 
-def _expand(item: str) -> Sequence[str]:
+def _expand(item: str, splits: Sequence[str], notes: list[str]) -> list[InputFile]:
     if os.path.isdir(item):
-        paths = sorted(_walk(item))
-        if not paths:
+        if os.path.isfile(os.path.join(item, "manifest.json")) and os.path.isdir(os.path.join(item, "_job")):
             raise InputError(
-                "the folder holds no file of a known format",
+                "is a finished output folder of lookahead-data, which holds token ids and no text",
                 where=item,
-                remedy=f"Known endings: {', '.join(FORMATS)}, text formats also with .gz or .zst.",
+                remedy="Name the corpus that it was made from (see inputs in its manifest.json).",
             )
-        return paths
+        folder = read_folder(item, _is_data, splits)
+        if not folder.files:
+            raise InputError("the folder holds no file of a known format", where=item, remedy=_KNOWN)
+        notes += folder.notes
+        return [describe(check_name(file.path), parts=file.parts) for file in folder.files]
     if os.path.exists(item):
-        return [item]
-    if _GLOB & set(item):
+        return [describe(item)]
+    if _GLOB & set(item) and not _ADDRESS.match(item):
         paths = sorted(
             path for path in glob.glob(item, recursive=True) if os.path.isfile(path) and _format(path)
         )
         if not paths:
             raise InputError("no file of a known format matches this pattern", where=item)
-        return paths
-    raise InputError("there is no such file or folder", where=item)
+        return [describe(check_name(path)) for path in paths]
+    raise _missing(item)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link that leads back: without this a loop is read until the path is too long
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
-        for name in names:
-            if not name.startswith((".", "_")) and name not in BESIDES and _format(name):
-                yield os.path.join(parent, name)
+def _missing(item: str) -> InputError:
+    """Why an input that does not exist cannot be read."""
+    address = _ADDRESS.match(item)
+    if item == "-":
+        return InputError(
+            "standard input cannot be read: a job reads its inputs more than once",
+            remedy="Write the rows to a file first, and name that file.",
+        )
+    if item.startswith("hf://") or (not address and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", item)):
+        name = re.sub(r"^hf://(datasets/)?", "", item).split("@")[0]
+        repository = "/".join(name.split("/")[:2])
+        problem = "there is no such file or folder"
+        return InputError(
+            problem if not address else "data sets on the Hub are not read directly",
+            where=item,
+            remedy=f"If it is a data set on the Hub, download it and name the folder: "
+            f"hf download --repo-type dataset {repository} --local-dir {repository.split('/')[-1]}",
+        )
+    if address:
+        return InputError(
+            "addresses are not read directly",
+            where=masked(item),
+            remedy="Download the file first (for instance with curl -LO), and name the local file.",
+        )
+    return InputError("there is no such file or folder", where=item)
 
 
 def _format(path: str) -> tuple[str, str | None] | None:
@@ -102,21 +135,62 @@ def _format(path: str) -> tuple[str, str | None] | None:
     return kind, compression
 
 
-def describe(path: str, name: str | None = None) -> InputFile:
-    """One file, by its name's ending and its state on disk."""
+def _is_data(name: str, *, beside_data: bool = False) -> bool:
+    """Whether a file of a folder holds rows; text files beside data (a LICENSE.txt) do not."""
+    kind = _format(name)
+    return kind is not None and not (beside_data and kind[0] == "txt")
+
+
+_KNOWN = f"Known endings: {', '.join(FORMATS)}, text formats also with .gz or .zst."
+_UNPACK = {
+    ".bz2": "bunzip2 -k",
+    ".xz": "unxz -k",
+    ".zip": "unzip",
+    ".tar": "tar -xf",
+    ".7z": "7z x",
+    ".rar": "unrar x",
+}
+
+
+def describe(path: str, name: str | None = None, parts: Sequence[str] = ()) -> InputFile:
+    """One file, by its name's ending and its state on disk.
+
+    Args:
+        parts: see `InputFile.parts`; those of the row indices of a saved dataset are found without.
+    """
     kind = _format(path)
     if kind is None:
+        ending = os.path.splitext(path.lower())[1]
+        tool = _UNPACK.get(ending)
         raise InputError(
-            "the name ends in no known format",
+            f"files compressed as {ending} are not read" if tool else "the name ends in no known format",
             where=path,
-            remedy=f"Known endings: {', '.join(FORMATS)}, text formats also with .gz or .zst.",
+            remedy=f"Unpack it first: {tool} {path}" if tool else _KNOWN,
         )
+    parts = tuple(parts) or indexed_by(path)
+    size = check_regular(path).st_size
+    changed = os.stat(path).st_mtime_ns
+    for part in parts:
+        stat = check_regular(part)
+        size, changed = size + stat.st_size, max(changed, stat.st_mtime_ns)
+    _refuse_pointer(path)
+    path = Path(path).as_posix()
+    return InputFile(name or path, path, kind[0], kind[1], size, changed, parts=parts)
+
+
+def _refuse_pointer(path: str) -> None:
+    """Refuse a file that Git LFS left in place of the real one."""
     try:
-        stat = os.stat(path)
+        with open(path, "rb") as file:
+            head = file.read(len(_LFS))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from None
-    path = Path(path).as_posix()
-    return InputFile(name or path, path, kind[0], kind[1], stat.st_size, stat.st_mtime_ns)
+    if head == _LFS:
+        raise InputError(
+            "is a Git LFS pointer: the file itself was not downloaded",
+            where=path,
+            remedy="Run git lfs pull in the repository, or download the file from its page.",
+        )
 
 
 _UTF32_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)

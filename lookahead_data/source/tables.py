@@ -26,6 +26,7 @@ from lookahead_data.plan import InputFile
 from lookahead_data.source.assemble import from_fields, from_turns, in_order
 from lookahead_data.source.conversations import BATCH_BYTES, REASONING, UNSUPPORTED, Pending, Shape
 from lookahead_data.source.readers import columnar
+from lookahead_data.source.readers.indexed import ipc_batches
 from lookahead_data.source.records import Record, Split
 
 ROWS = 1024
@@ -124,20 +125,7 @@ def _batches(file: InputFile, part: Split, names: Sequence[str], size: int) -> I
                     columnar.check_structure(batch)
                     yield batch
             return
-        with pa.memory_map(file.path) as source:
-            reader = columnar.open_ipc(source)
-            fields = [at for at, name in enumerate(reader.schema.names) if name in names]
-            options = pa.ipc.IpcReadOptions(included_fields=fields)
-            source.seek(0)
-            batches: Iterator[pa.RecordBatch]
-            if isinstance(reader, pa.RecordBatchStreamReader):
-                batches = iter(pa.ipc.open_stream(source, options=options))
-            else:
-                reader = pa.ipc.open_file(source, options=options)
-                batches = map(reader.get_batch, range(reader.num_record_batches))
-            for batch in batches:
-                columnar.check_structure(batch)
-                yield batch
+        yield from ipc_batches(file, columnar.check_structure, names)
 
 
 def _parquet_batches(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from lookahead_data.plan import InputFile
-from lookahead_data.source.readers import columnar, delimited, json_array, jsonl
+from lookahead_data.source.readers import columnar, delimited, json_array, jsonl, plain_text
 from lookahead_data.source.records import Record, Split
 
 _READERS: dict[str, ModuleType] = {
@@ -23,6 +23,8 @@ _READERS: dict[str, ModuleType] = {
     "tsv": delimited,
     "parquet": columnar,
     "arrow": columnar,
+    "txt": plain_text,
+    plain_text.LINES: plain_text,
 }
 
 

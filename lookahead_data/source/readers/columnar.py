@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from lookahead_data.errors import InputError, RowError
 from lookahead_data.plan import InputFile
+from lookahead_data.source.readers.indexed import data_path, ipc_batches, open_ipc
 from lookahead_data.source.records import Record, Split
 
 _BATCH_ROWS = 1024
@@ -35,7 +36,7 @@ def schema(file: InputFile) -> pa.Schema:
             with pq.ParquetFile(file.path, memory_map=True) as parquet:
                 found = parquet.schema_arrow
         else:
-            with pa.memory_map(file.path) as source:
+            with pa.memory_map(data_path(file)) as source:
                 found = open_ipc(source).schema
         str(found.names)  # of damaged files they may be no text
         return found
@@ -192,24 +193,9 @@ def _batches(file: InputFile, part: Split) -> Iterator[pa.RecordBatch]:
                         check_structure(batch)
                         yield batch
             return
-        with pa.memory_map(file.path) as source:
-            reader = open_ipc(source)
-            if isinstance(reader, pa.RecordBatchStreamReader):
-                batches: Iterator[pa.RecordBatch] = iter(reader)
-            else:
-                batches = map(reader.get_batch, range(reader.num_record_batches))
-            for batch in batches:
-                check_structure(batch)
-                for start in range(0, batch.num_rows, _BATCH_ROWS):
-                    yield batch.slice(start, _BATCH_ROWS)
-
-
-def open_ipc(source: pa.NativeFile) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
-    try:
-        return pa.ipc.open_file(source)
-    except pa.ArrowInvalid:
-        source.seek(0)
-        return pa.ipc.open_stream(source)
+        for batch in ipc_batches(file, check_structure):
+            for start in range(0, batch.num_rows, _BATCH_ROWS):
+                yield batch.slice(start, _BATCH_ROWS)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -58,8 +59,10 @@ def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record
 
 
 def _rows(file: InputFile, stream: BinaryIO) -> Iterator[list[str] | RowError]:
-    delimiter = "\t" if file.format == "tsv" else ","
-    reader = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
+    lines = _lines(stream)
+    header = next(lines, "")
+    delimiter = _delimiter(file, header)
+    reader = csv.reader(itertools.chain([header] if header else [], lines), delimiter=delimiter, strict=True)
     first = True
     while True:
         try:
@@ -73,6 +76,16 @@ def _rows(file: InputFile, stream: BinaryIO) -> Iterator[list[str] | RowError]:
                 continue
             raise InputError(where, where=file.name, remedy=_remedy(str(error))) from None
         first = False
+
+
+def _delimiter(file: InputFile, header: str) -> str:
+    """What separates the columns: a header without a comma may have semicolons, as spreadsheets in Europe write
+    them, or tabs."""
+    if file.format == "tsv":
+        return "\t"
+    if "," in header:
+        return ","
+    return next((sign for sign in (";", "\t") if sign in header), ",")
 
 
 def _remedy(error: str) -> str:

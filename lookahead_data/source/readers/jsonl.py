@@ -48,17 +48,28 @@ def split(file: InputFile, unit_size: int) -> list[Split]:
 
 
 def read(file: InputFile, part: Split, *, max_line_size: int) -> Iterator[Record]:
+    for line, size, offset, row in _sized_lines(file, part, max_line_size):
+        record = record_of(line, size, row, offset, max_line_size)
+        if record is not None:
+            yield record
+
+
+def lines(file: InputFile, part: Split, max_line_size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Each line of a range, with its byte offset and row number; of a line over the limit only the start."""
+    for line, _, offset, row in _sized_lines(file, part, max_line_size):
+        yield line, offset, row
+
+
+def _sized_lines(file: InputFile, part: Split, limit: int) -> Iterator[tuple[bytes, int, int, int]]:
     with open_bytes(file) as stream:
         if not file.compression:
             stream.seek(part.start)
         offset, row = part.start, part.first_row
         while file.compression or offset < part.stop:
-            line, size = _readline(stream, max_line_size)
+            line, size = _readline(stream, limit)
             if not size:
                 return
-            record = record_of(line, size, row, offset, max_line_size)
-            if record is not None:
-                yield record
+            yield line, size, offset, row
             offset += size
             row += 1
 
