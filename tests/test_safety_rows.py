@@ -10,33 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 from helpers import conversation, read_jsonl, read_quarantine, read_rows, write_jsonl
 from helpers import convert_verified as convert
 from mixtures import MANY, REFUSAL, copies, near, rows_of
 
 import lookahead_data as la
-from lookahead_data.curation.classes import OPENINGS, is_refusal, refuses
 from lookahead_data.model.tokenizer import load_tokenizer
-
-
-def test_openings_of_refusals_are_told_alike_one_by_one_and_together() -> None:
-    said = [
-        *OPENINGS,
-        *(opening.upper() for opening in OPENINGS),
-        "  I can’t help with that.",
-        "\nI'm sorry, but no.",
-        "I can help.",
-        "He said: I cannot.",
-        "Sorry to hear that! Here is what to do:",
-        "",
-        "Nein, das geht nicht.",
-    ]
-    together = refuses(pa.array(said, pa.large_string())).tolist()
-    assert together == [is_refusal(one) for one in said]
-    assert together == [True] * (2 * len(OPENINGS) + 2) + [False] * 5
-    assert is_refusal("Nein, das geht nicht.", ["nein"])
 
 
 @pytest.mark.parametrize("by", ["sampling", "repeating"])
