@@ -124,6 +124,12 @@ def _convert_units(
         listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
     manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, ranges)
+    for name, split in manifest.document["splits"].items():
+        if not split["rows"] and manifest.totals["written"]:
+            listener.warned(
+                f"the split {name} has no rows, so neither the card nor `check` names it. "
+                "Raise its share (--split), or convert more rows."
+            )
     write_card(manifest)
     write_dataset_files(manifest)
     manifest.save()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from lookahead_data.errors import SettingsError
-from lookahead_data.numerals import parse_size, share_of
+from lookahead_data.numerals import fraction_of, parse_size, share_of
 
 CONNECTOR = " The answer begins with: "
 """The LookAhead Tuning authors' connector; its spaces are part of it."""
@@ -114,7 +114,7 @@ class Settings:
         contamination_ngram: so many words in a row, or all of a shorter item, must not be shared.
 
     Arrangement (where rows go)
-        split: shares of rows, from 0 to 1, by the name of their split, such as `validation`; all others are
+        split: shares of rows, from 0 to 1 or as `10%`, by the name of their split, such as `validation`; all others are
             `train`. A row's split is told by a hash of its prompt (of plain text: of all of it) and of `seed`,
             so that rows with equal prompts are in one split.
         order: of the rows of each split: `input` is that of the files; `length` goes from the fewest tokens to
@@ -236,6 +236,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         self._check_types()
+        # Percentages are kept as what they mean, so that a manifest has them in one form.
+        shares = {
+            name: value if (share := fraction_of(value)) is None else share
+            for name, value in self.split.items()
+        }
+        object.__setattr__(self, "split", shares)
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -304,7 +310,7 @@ class Settings:
                 raise SettingsError(
                     f"{name}={share} is no share of the rows",
                     where="--split",
-                    remedy="Write NAME=SHARE with a share between 0 and 1: validation=0.01.",
+                    remedy="Write a share between 0 and 1 or a percentage: validation=0.01 or validation=1%.",
                 )
             if name == TRAIN or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 said = "is what the rows of no other split are" if name == TRAIN else "is no name of a split"
@@ -374,9 +380,10 @@ class Settings:
 
     @property
     def has_shares(self) -> bool:
-        """Whether rows have to be counted before it is known how often they are written."""
+        """Whether rows have to be counted before it is known how often they are written: for shares, and for repeats
+        that are not of whole numbers."""
         return self.safety_share is not None or any(
-            share_of(value) is not None for value in self.mix.values()
+            share_of(value) is not None or float(value) % 1 for value in self.mix.values()
         )
 
     @property

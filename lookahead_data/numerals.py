@@ -38,6 +38,14 @@ def share_of(value: float | str, name: str = "") -> float | None:
     )
 
 
+def fraction_of(value: float | str) -> float | None:
+    """The share that a number or a percentage (`"10%"`) says; None if it says none."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)
+        return float(match[1]) / 100 if match else None
+    return float(value) if type(value) in (int, float) else None
+
+
 def quarantine_limit(allowed: int | str, read: int) -> float:
     """How many of the `read` rows may be in quarantine.
 

@@ -171,8 +171,8 @@ ARRANGEMENT: tuple[Decorator[Any], ...] = (
         "--split",
         "split",
         multiple=True,
-        metavar="NAME=SHARE",
-        help="Give a share of the rows to a split: validation=0.01. Equal prompts go to one side.",
+        metavar="NAME=SHARE|P%",
+        help="Move a share of the rows to a split: validation=0.01 or validation=1%. Rows with equal prompts stay together.",
     ),
     _option("shuffle", "Put all rows in an order by chance.", type=int, metavar="SEED"),
     _choice("order", "The order of rows: that of the input, or from the fewest tokens to the most."),
@@ -278,7 +278,11 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     if "template_args" in chosen:
         chosen["template_args"] = dict(_template_arg(text) for text in chosen["template_args"])
-    for name, form in (("keep", "CLASS=RATE"), ("split", "NAME=SHARE"), ("mix", "INPUT=N or INPUT=P%")):
+    for name, form in (
+        ("keep", "CLASS=RATE"),
+        ("split", "NAME=SHARE or NAME=P%"),
+        ("mix", "INPUT=N or INPUT=P%"),
+    ):
         if name in chosen:
             chosen[name] = dict(_number(text, f"--{name}", form) for text in chosen[name])
     settings = Settings.from_dict({**job.settings, **chosen})

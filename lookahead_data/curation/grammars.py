@@ -149,7 +149,7 @@ ENGLISH = Grammar(
         rf"{REST}(?:against|violat[a-z]+|contrary to|conflicts? with|outside|beyond|contravenes?|breach[a-z]*|in violation of) (?:of )?(?:my|our|the) (?:[a-z]+ )*?{_RULES}",
         rf"(?:my|the) (?:[a-z]+ )*?{_RULES}(?: [a-z]+)? (?:[a-z]+ )?(?:don't|do not|doesn't|does not|won't|will not|prevents?|prohibits?|forbids?|bars?|keeps?|stops?|requires? me to (?:decline|refuse))",
         r"(?:i (?:must|have to|need to|will have to|'ll have to|am going to have to|would)|i'll have to|i'd have to|i'm going to have to|i'm going to|i am going to|i will|i'll|i've got to|i)(?: [a-z]+ly,?| to)? (?:decline|refuse|pass on|say no|draw the line|turn (?:this|that|you|your)(?-u:\b))(?: (?:this|that|your|to|the|such|any|here|on)(?-u:\b)|[.,;!]|$)",
-        r"i draw the line", r"i (?:politely |respectfully |firmly |must |strongly )+(?:decline|refuse)",
+        r"i draw the line", r"i (?:[a-z]+ly |just )?(?:cannot|can't|can not|won't|will not)(?: and (?:won't|will not))?[.!…]", r"i (?:politely |respectfully |firmly |must |strongly )+(?:decline|refuse)",
         r"(?:that's|that is|it's|it is|this is) (?:going to be )?(?:a (?:hard |firm |definite |clear )?no(?-u:\b)|off[ -]limits|off the table|not (?:going to )?happen|where i draw|a line)",
         r"(?:not happening|no can do|not going to happen|hard (?:no|pass)|off[ -]limits)(?-u:\b)",
         r"(?:absolutely|definitely|certainly) not[^a-z']*(?:[.!—–-]|$)",
