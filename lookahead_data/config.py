@@ -44,7 +44,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "near_dedup_verify": get_args(Verify),
     "contamination": ("filter", "report"),
     "order": ("input", "length"),
-    "overlength": ("drop", "truncate", "split", "error"),
+    "overlength": ("auto", "drop", "truncate", "split", "error"),
     "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron", "llama-factory"),
 }
 """The values that a setting may take."""
@@ -166,7 +166,8 @@ class Settings:
             counted (`drop`: the last one of each unit, with `concat` alone), or is filled up (`pad`).
         max_length: the largest number of tokens of a document; None is no limit, or that of `pack` for
             best-fit.
-        overlength: what happens to a longer one; `split` cuts it into documents that fit (with `pack`).
+        overlength: what happens to a longer one; `split` cuts it into documents that fit (with `pack`). `auto` is
+            `split` for packed plain text and `drop` for all else; a plan has it decided.
         shard_size: bytes after which a new shard is begun.
     """
 
@@ -231,7 +232,7 @@ class Settings:
     packing: str = "best-fit"
     tail: str = "keep"
     max_length: int | None = None
-    overlength: str = "drop"
+    overlength: str = "auto"
     shard_size: int = 256 * MIB
 
     def __post_init__(self) -> None:

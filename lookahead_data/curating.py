@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from lookahead_data.arrays import Flags, Ints
+from lookahead_data.batches import Reject
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES
 from lookahead_data.curation.contamination import Contamination
@@ -83,17 +84,25 @@ class CurationReport:
         reports: `duplicates`, `near_duplicates` (clusters) and `contamination`, as far as they were asked for.
         counts: of each report, in words and numbers.
         made_of: what was looked at, and by which settings, as `Plan.document` has it.
+        unread: how many of the verdicts are on rows that cannot be read, by reason; `convert` puts these into
+            quarantine.
     """
 
     verdicts: pa.Table
     reports: Mapping[str, pa.Table]
     counts: Mapping[str, Any]
     made_of: Mapping[str, Any]
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the tables."""
         reasons = Counter(self.verdicts.column("reason").to_pylist())
-        return {"left_out": dict(sorted(reasons.items())), **self.counts}
+        left_out = reasons - Counter(self.unread)
+        return {
+            "left_out": dict(sorted(left_out.items())),
+            "quarantined": dict(sorted(self.unread.items())),
+            **self.counts,
+        }
 
 
 def report_on(
@@ -105,7 +114,7 @@ def report_on(
         work_folder: where to spill what does not fit in memory.
         count_tokens: of texts, for conditions on tokens.
     """
-    work = _Work(plan, listener, count_tokens)
+    work = _Work(plan, listener, count_tokens, keep_unread=True)
     if plan.settings.where:
         work.judge_conditions()
     work.look(work_folder)
@@ -116,7 +125,7 @@ def report_on(
     shown = verdicts.with_columns(names.gather(verdicts["file"]).alias("file"))
     document = plan.document()
     made_of = {name: document[name] for name in ("settings", "inputs", "evaluation", "versions")}
-    return CurationReport(shown.to_arrow(), work.reports, work.counts, made_of)
+    return CurationReport(shown.to_arrow(), work.reports, work.counts, made_of, work.unread)
 
 
 @dataclass(frozen=True)
@@ -153,15 +162,26 @@ class _Work:
     Attributes:
         reports, counts: see `save_verdicts`.
         quotas: how many rows are written, once they were counted.
+        unread: rows that cannot be read, by reason, once they were passed over.
     """
 
-    def __init__(self, plan: Plan, listener: Listener, count_tokens: CountTokens | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        listener: Listener,
+        count_tokens: CountTokens | None = None,
+        *,
+        keep_unread: bool = False,
+    ) -> None:
         """
         Args:
             listener: told of the progress of each pass.
             count_tokens: of texts, for conditions on tokens.
+            keep_unread: have verdicts on rows that cannot be read, too.
         """
         self.plan, self.listener = plan, listener
+        self.unread: Counter[str] = Counter()
+        self._keep_unread = keep_unread
         self.reports: dict[str, pa.Table] = {}
         self.counts: dict[str, Any] = {}
         self.quotas: Quotas | None = None
@@ -379,6 +399,17 @@ class _Work:
                 numbers = numbers_of(batch.column("row").to_numpy(), unit.file).astype(np.int64)
                 yield _Rows(numbers, batch, talk, safe, name)
                 self.listener.looked(batch.num_rows + len(staged.rejects), size)
+                if self._keep_unread:
+                    self._take_unread(staged.rejects, unit.file)
+        self._keep_unread = False  # the first pass has seen them all
+
+    def _take_unread(self, rejects: Sequence[Reject], file: int) -> None:
+        if rejects:
+            numbers = numbers_of([reject.row for reject in rejects], file).astype(np.int64)
+            reasons, messages = ([getattr(r, name) for r in rejects] for name in ("reason", "message"))
+            self.unread.update(reasons)
+            columns = {"number": numbers, "reason": reasons, "message": messages}
+            self._found.append(pl.DataFrame(columns).to_arrow())
 
     def _judge_all(self, numbers: Ints, why: RowError) -> None:
         """Judge rows that go for one reason."""

@@ -343,12 +343,17 @@ def _count(
     if "safety" in batch.schema.names:
         safe = batch.column("safety").to_numpy(zero_copy_only=False)
     values, counts = np.unique(lengths, return_counts=True)
+    lost: Counter[str] = Counter()
+    for reject in rejects:
+        if reject.tokens is not None:
+            lost[reject.reason] += reject.tokens
     return Counts(
         read=len(read),
         written=batch.num_rows,
         repeated=len(again),
         filtered=Counter(r.reason for r in rejects if r.outcome == "filtered"),
         quarantined=Counter(r.reason for r in rejects if r.outcome == "quarantined"),
+        lost_tokens=lost,
         tokens=int(lengths.sum()),
         supervised_tokens=int(np.count_nonzero(learned)),
         previewed_rows=int(np.count_nonzero(previews.value_lengths().to_numpy(zero_copy_only=False))),

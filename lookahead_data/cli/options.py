@@ -244,7 +244,11 @@ RESULT: tuple[Decorator[Any], ...] = (
     ),
     _choice("tail", "A packed row that is not full; drop, with concat alone, leaves out each unit's last."),
     _option("max_length", "The most tokens that a document may have.", type=click.IntRange(1)),
-    _choice("overlength", "What happens to a longer one; split (with --pack) cuts it into documents."),
+    _choice(
+        "overlength",
+        "What to do with a longer document; split (with --pack) cuts it into several. auto is split for packed plain "
+        "text, else drop.",
+    ),
     _option("shard_size", "Bytes after which a new shard is begun.", type=Size(), default="256MiB"),
     _option("unit_size", "Bytes of input that are converted as one unit.", type=Size(), default="64MiB"),
 )

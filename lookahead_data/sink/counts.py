@@ -26,6 +26,7 @@ class Counts:
         read, written: rows; each copy of a row is a row written.
         repeated: rows written that are not the first copy.
         filtered, quarantined: rows that were not written, by reason.
+        lost_tokens: of these rows, by reason, where each row of the reason was encoded before it went.
         tokens, supervised_tokens: in the rows written, padding not counted.
         previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
             their previews; the answer tokens that these show; those that show the whole answer.
@@ -46,6 +47,7 @@ class Counts:
     repeated: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
+    lost_tokens: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
     supervised_tokens: int = 0
     previewed_rows: int = 0
@@ -102,6 +104,8 @@ class Counts:
         self.rows_hash += RowsHash(written=-moved, rejected=moved)
         self.written -= len(packed.left_out)
         self.filtered.update(reject.reason for reject in packed.left_out)
+        for reject, tokens in packed.left_out.items():
+            self.lost_tokens[reject.reason] += tokens
         self.lengths -= Counter(packed.left_out.values())
 
     def take_ranges(self, ranges: Sequence[Counts]) -> None:
@@ -175,7 +179,7 @@ class Counts:
         values = dict(document)
         values.pop("length_quantiles")
         values.pop("packing_efficiency", None)
-        for name in ("filtered", "quarantined", "notes"):
+        for name in ("filtered", "quarantined", "lost_tokens", "notes"):
             values[name] = Counter(dict(values[name]))
         values["lengths"] = Counter({int(k): v for k, v in dict(values["lengths"]).items()})
         for name, value in values.items():
