@@ -93,6 +93,13 @@ def test_apostrophes_and_case_do_not_count() -> None:
     assert told([REFUSAL.upper(), REFUSAL.replace("'", "’"), REFUSAL.replace("'", "&#39;")]) == [True] * 3
 
 
+def test_a_heading_is_a_sentence() -> None:
+    assert told(["## I can't do this\n\nWriting such mails harms people.", "# Sorry\n\nI can help."]) == [
+        True,
+        False,
+    ]
+
+
 def test_further_openings() -> None:
     assert told(["**Nein danke**, das reicht.", "Nun, nein danke", None], ("NEIN danke",)) == [
         True,

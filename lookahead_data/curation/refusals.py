@@ -116,6 +116,8 @@ _NARRATED = (
     # A quotation that goes on as a sentence about it: somebody in a story speaks.
     r"^[\s*_#>-]*[\"“«„»「『][^\"”»“」』\n]*[\"”»“«」』][ \t,،、.*_—–-]*[^\W\d_]"
     r"|^[\s*_#>-]*[‘'][^\n]*?[,.!?…][’'][ \t]+[^\W\d_]"
+    # What is announced as an example: `Declining an offer: "…"`.
+    r"|^\W*[^\W\d_]+ [^\"“«„:\n]*:\s*[\"“«„]"
     rf"|[,.!?…][\"”»’'][ \t,*_—–-]*(?:[^\W\d_]+ ){{0,3}}?{_SAID}"
     rf"|^\s*[—–-] ?[^\n]*?[,—–-]+ ?{_SAID}"
 )
@@ -129,6 +131,7 @@ _CLEANING: tuple[tuple[str, str], ...] = (
     (r"[*_~#>|\\\u{200b}-\u{200f}\u{2060}\u{feff}\u{fe0f}\u{202a}-\u{202e}\u{2066}-\u{2069}\u{64b}-\u{652}\u{640}]+", ""),
     (r"^\W*(?:\([^()\n]{0,40}\)|\[[^\[\]\n]{0,40}\])+", ""),
     (r"^\W*(?:(?:\d{1,3}|[a-zA-Z])[.)]\s+)?\W*", ""),
+    (r"([^.!?:\s])\s*\n\s*\n", "${1}. "),  # a heading or paragraph ends a sentence
     (r"\s+", " "),
 )  # fmt: skip
 
