@@ -32,7 +32,7 @@ from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs,
 from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.losses import losses
 from lookahead_data.sink.manifest import Manifest
-from lookahead_data.sink.outcome import nothing_written, refuse_left_out
+from lookahead_data.sink.outcome import refuse_left_out, why_nothing
 from lookahead_data.sink.publish import sweep_beside, write_text
 from lookahead_data.sink.receipts import Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
@@ -105,7 +105,7 @@ def convert(
     if max_filtered is not None:
         refuse_left_out(manifest, "filtered", max_filtered)
     if not manifest.totals["written"]:
-        listener.warned(nothing_written(manifest).problem)
+        listener.warned(why_nothing(manifest))
     return manifest
 
 

@@ -81,10 +81,11 @@ class Settings:
         where: conditions in Polars' SQL that a row has to meet, each counted by itself. They may name
             `prompt`, `completion`, `conversation` (texts), `turns` (messages), and use `len_chars(…)` and
             `len_words(…)` beside SQL's functions.
-        keep: rates from 0 to 1 at which rows are kept, by class: `safety` and `other`. A row's chance is a hash
-            of it and of `seed`.
-        refusals: openings of refusals, beside those of `curation.classes`. Rows whose last answer begins so are
-            of the class `safety`, unless the next three tell the class.
+        keep: rates from 0 to 1 at which rows are kept, by class: `safety` and `other`. Each row is kept or not by a
+            hash of it and of `seed`, so that the rate holds in expectation; where rows are counted (for `mix`
+            or `safety_share`) it is exact too.
+        refusals: openings of refusals, beside those that `curation.grammars` tells. Rows whose last answer refuses
+            are of the class `safety`, unless the next three tell the class. Reasoning does not count.
         safety_field: the field of a row that tells whether it is of the class `safety`: true, or `safety`.
         safety_function: a function that tells it, as `module:name`; it is given the messages of a conversation,
             a list of dicts with `role` and `content`.
@@ -97,7 +98,8 @@ class Settings:
             `keep` names it.
         mix: how often the rows of some inputs (files, folders or glob patterns) are written: 2.5 is twice, and
             half of them once more; `30%` is as often as makes them this share of all rows. Shares that add up
-            to 100 % repeat no row.
+            to 100 % repeat no row. The numbers are met to the row: of what conditions and duplicates leave, the rows
+            with the smallest hashes are written once more than the others.
         seed: of all choices by chance.
         dedup: what makes two rows duplicates of each other, equal texts in equal roles; the first stays.
         dedup_ignores: what is evened out before texts are compared, of `form` (Unicode's NFC), `compat`

@@ -161,7 +161,8 @@ def show_manifest(manifest: Manifest) -> None:
     for loss in losses(totals, settings):
         tokens = f"{'' if loss.exact else 'about '}{loss.tokens:,} tokens, {percent(loss.share)} of all"
         remedy = f": {loss.remedy}" if loss.matters else ""
-        click.echo(f"  {loss.outcome:11} {loss.rows:,} {loss.reason}, {tokens}{remedy}")
+        told = f", {tokens}" if loss.tokens else ""  # without a row written there is nothing to estimate by
+        click.echo(f"  {loss.outcome:11} {loss.rows:,} {loss.reason}{told}{remedy}")
     if totals["filtered"] or totals["quarantined"]:
         click.echo(f"  each row   → {manifest.folder / QUARANTINE}")
     for kind, count in totals["notes"].items():

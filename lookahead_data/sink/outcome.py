@@ -39,19 +39,26 @@ def refuse_left_out(manifest: Manifest, outcome: str, allowed: int | str) -> Non
         )
 
 
+def why_nothing(manifest: Manifest) -> str:
+    """Why no row was written, in a clause."""
+    totals = manifest.totals
+    if not totals["read"]:
+        return "no row was written: the inputs hold none"
+    reasons = {**totals["quarantined"], **totals["filtered"]}
+    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    return f"no row was written: all {totals['read']:,} were left out ({told})"
+
+
 def nothing_written(manifest: Manifest) -> InputError:
     """What to raise where no row was written: how many were left out for what, and the first of them."""
-    totals = manifest.totals
-    reasons = {**totals["quarantined"], **totals["filtered"]}
-    if not totals["read"]:
-        return InputError("no row was written: the inputs hold none", where=str(manifest.folder))
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+    if not manifest.totals["read"]:
+        return InputError(why_nothing(manifest), where=str(manifest.folder))
     first = "".join(
         f"\n  {reject['file']}, row {reject['row'] + 1:,}: {reject['message']} ({reject['reason']})"
         for reject in itertools.islice(_rejects(manifest), SHOWN)
     )
     return InputError(
-        f"no row was written: all {totals['read']:,} were left out ({told}). The first:{first}",
+        f"{why_nothing(manifest)}. The first:{first}",
         where=str(manifest.folder),
         remedy=f"{manifest.folder / QUARANTINE} lists all of them. Use --overwrite to convert into this folder again.",
     )
