@@ -18,7 +18,7 @@ from lookahead_data.backends.local import Crew, Job
 from lookahead_data.config import Settings
 from lookahead_data.curating import CurationReport, curate_corpus, report_on
 from lookahead_data.curation.where import Condition
-from lookahead_data.errors import OutputError, QuarantineError, SettingsError
+from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model, token_counter
 from lookahead_data.numerals import quarantine_limit
@@ -30,9 +30,11 @@ from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs, drop_unnamed, held, sweep
 from lookahead_data.sink.load_from_disk import write_dataset_files
+from lookahead_data.sink.losses import losses
 from lookahead_data.sink.manifest import Manifest
+from lookahead_data.sink.outcome import refuse_left_out, why_nothing
 from lookahead_data.sink.publish import sweep_beside, write_text
-from lookahead_data.sink.receipts import QUARANTINE, Receipt, load_receipt
+from lookahead_data.sink.receipts import Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
 from lookahead_data.source.conversations import Shape, in_words
@@ -52,6 +54,7 @@ def convert(
     workers: int | None = None,
     strict: bool = False,
     max_quarantine: int | str | None = None,
+    max_filtered: int | str | None = None,
     listener: Listener | None = None,
     **changes: Any,
 ) -> Manifest:
@@ -66,17 +69,22 @@ def convert(
         workers: how many processes convert; None is one a core. The output does not depend on it.
         strict: stop at the first row at fault, instead of putting such rows into quarantine.
         max_quarantine: so many rows, or such a share of those read (`"2%"`), may be in quarantine.
+        max_filtered: so many rows, or such a share, may be left out by settings (`--where`, duplicates, too long).
         listener: told of the progress.
 
     Returns:
-        The manifest of the finished job.
+        The manifest of the finished job. It may have written no row, which is warned of; the command line ends with
+        status 1 then.
 
     Raises:
-        QuarantineError: the job is done, and more rows than `max_quarantine` are in quarantine.
+        QuarantineError: the job is done, and more rows than `max_quarantine` are in quarantine, or more than
+            `max_filtered` are filtered.
         LookaheadError: the job cannot start or go on. Nothing half-done is left under a final name.
     """
     if max_quarantine is not None:
         quarantine_limit(max_quarantine, 0)  # refuse what is no limit before the work, not after it
+    if max_filtered is not None:
+        quarantine_limit(max_filtered, 0, "--max-filtered")
     chosen = (settings or Settings()).replace(**changes)
     listener = listener or Listener()
     folder = Path(output)
@@ -93,7 +101,11 @@ def convert(
             else:
                 manifest = _convert_units(crew, plan, model, folder, listener, started, strict=strict)
     if max_quarantine is not None:
-        _refuse_quarantine(manifest, max_quarantine)
+        refuse_left_out(manifest, "quarantined", max_quarantine)
+    if max_filtered is not None:
+        refuse_left_out(manifest, "filtered", max_filtered)
+    if not manifest.totals["written"]:
+        listener.warned(why_nothing(manifest))
     return manifest
 
 
@@ -120,10 +132,17 @@ def _convert_units(
     sweep(folder)  # what a worker that died left behind
     writers = ranges or of_units
     drop_unnamed(folder, [path for receipt in writers for shard in receipt.shards for path in shard.files])
-    if not any(receipt.counts.written for receipt in of_units):
-        listener.warned("no row was written; the manifest's counts say why")
     seconds = time.monotonic() - started
     manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, ranges)
+    for loss in losses(manifest.totals, plan.settings) if manifest.totals["written"] else ():
+        if loss.matters:
+            listener.warned(f"{loss}: {loss.remedy}")
+    for name, split in manifest.document["splits"].items():
+        if not split["rows"] and manifest.totals["written"]:
+            listener.warned(
+                f"the split {name} has no rows, so neither the card nor `check` names it. "
+                "Raise its share (--split), or convert more rows."
+            )
     write_card(manifest)
     write_dataset_files(manifest)
     manifest.save()
@@ -159,17 +178,6 @@ def _earlier(tasks: Sequence[Task], job: Job, listener: Listener) -> tuple[dict[
         kind = "units" if isinstance(tasks[0], Unit) else "ranges"
         listener.warned(f"going on with {len(todo)} of {len(tasks)} {kind}; the others are done")
     return receipts, todo
-
-
-def _refuse_quarantine(manifest: Manifest, allowed: int | str) -> None:
-    read, found = manifest.totals["read"], sum(manifest.totals["quarantined"].values())
-    if found > quarantine_limit(allowed, read):
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in manifest.totals["quarantined"].items())
-        raise QuarantineError(
-            f"{found:,} of {read:,} rows are in quarantine ({reasons}), and {allowed} may be",
-            where=str(manifest.folder / QUARANTINE),
-            remedy="The folder is complete without these rows: look at them, and decide.",
-        )
 
 
 def curate(

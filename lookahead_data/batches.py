@@ -27,6 +27,7 @@ class Reject:
         message: what is wrong, for people.
         excerpt: the start of the row's text.
         outcome: `quarantined`: the row is at fault; `filtered`: a setting leaves it out.
+        tokens: of the row, where it was encoded before it went.
     """
 
     row: int
@@ -35,6 +36,7 @@ class Reject:
     message: str
     excerpt: str = ""
     outcome: Outcome = "quarantined"
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,27 @@ class Sieve:
         self.rejects: list[Reject] = []
         self.notes: Counter[str] = Counter()
 
-    def reject(self, at: int, error: RowError, excerpt: str = "", outcome: Outcome = "quarantined") -> None:
+    def reject(
+        self,
+        at: int,
+        error: RowError,
+        excerpt: str = "",
+        outcome: Outcome = "quarantined",
+        tokens: int | None = None,
+    ) -> None:
         """Take the row at `at` out, for the reason that `error` gives; the first reason stays."""
         if not self._dropped[at]:
             self._dropped[at] = True
             self.rejects.append(
-                Reject(int(self._rows[at]), self._offset(at), error.reason, error.message, excerpt, outcome)
+                Reject(
+                    int(self._rows[at]),
+                    self._offset(at),
+                    error.reason,
+                    error.message,
+                    excerpt,
+                    outcome,
+                    tokens,
+                )
             )
 
     def reject_all(

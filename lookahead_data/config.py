@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from lookahead_data.errors import SettingsError
-from lookahead_data.numerals import parse_size, share_of
+from lookahead_data.numerals import fraction_of, parse_size, share_of
 
 CONNECTOR = " The answer begins with: "
 """The LookAhead Tuning authors' connector; its spaces are part of it."""
@@ -45,7 +45,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "near_dedup_verify": get_args(Verify),
     "contamination": ("filter", "report"),
     "order": ("input", "length"),
-    "overlength": ("drop", "truncate", "split", "error"),
+    "overlength": ("auto", "drop", "truncate", "split", "error"),
     "profile": ("auto", "sft", "packed-trl", "packed-hf", "packed-megatron", "llama-factory"),
 }
 """The values that a setting may take."""
@@ -85,10 +85,11 @@ class Settings:
         where: conditions in Polars' SQL that a row has to meet, each counted by itself. They may name
             `prompt`, `completion`, `conversation` (texts), `turns` (messages), and use `len_chars(…)` and
             `len_words(…)` beside SQL's functions.
-        keep: rates from 0 to 1 at which rows are kept, by class: `safety` and `other`. A row's chance is a hash
-            of it and of `seed`.
-        refusals: openings of refusals, beside those of `curation.classes`. Rows whose last answer begins so are
-            of the class `safety`, unless the next three tell the class.
+        keep: rates from 0 to 1 at which rows are kept, by class: `safety` and `other`. Each row is kept or not by a
+            hash of it and of `seed`, so that the rate holds in expectation; where rows are counted (for `mix`
+            or `safety_share`) it is exact too.
+        refusals: openings of refusals, beside those that `curation.grammars` tells. Rows whose last answer refuses
+            are of the class `safety`, unless the next three tell the class. Reasoning does not count.
         safety_field: the field of a row that tells whether it is of the class `safety`: true, or `safety`.
         safety_function: a function that tells it, as `module:name`; it is given the messages of a conversation,
             a list of dicts with `role` and `content`.
@@ -101,7 +102,8 @@ class Settings:
             `keep` names it.
         mix: how often the rows of some inputs (files, folders or glob patterns) are written: 2.5 is twice, and
             half of them once more; `30%` is as often as makes them this share of all rows. Shares that add up
-            to 100 % repeat no row.
+            to 100 % repeat no row. The numbers are met to the row: of what conditions and duplicates leave, the rows
+            with the smallest hashes are written once more than the others.
         seed: of all choices by chance.
         dedup: what makes two rows duplicates of each other, equal texts in equal roles; the first stays.
         dedup_ignores: what is evened out before texts are compared, of `form` (Unicode's NFC), `compat`
@@ -118,7 +120,7 @@ class Settings:
         contamination_ngram: so many words in a row, or all of a shorter item, must not be shared.
 
     Arrangement (where rows go)
-        split: shares of rows, from 0 to 1, by the name of their split, such as `validation`; all others are
+        split: shares of rows, from 0 to 1 or as `10%`, by the name of their split, such as `validation`; all others are
             `train`. A row's split is told by a hash of its prompt (of plain text: of all of it) and of `seed`,
             so that rows with equal prompts are in one split.
         order: of the rows of each split: `input` is that of the files; `length` goes from the fewest tokens to
@@ -170,7 +172,8 @@ class Settings:
             counted (`drop`: the last one of each unit, with `concat` alone), or is filled up (`pad`).
         max_length: the largest number of tokens of a document; None is no limit, or that of `pack` for
             best-fit.
-        overlength: what happens to a longer one; `split` cuts it into documents that fit (with `pack`).
+        overlength: what happens to a longer one; `split` cuts it into documents that fit (with `pack`). `auto` is
+            `split` for packed plain text and `drop` for all else; a plan has it decided.
         shard_size: bytes after which a new shard is begun.
     """
 
@@ -237,11 +240,17 @@ class Settings:
     packing: str = "best-fit"
     tail: str = "keep"
     max_length: int | None = None
-    overlength: str = "drop"
+    overlength: str = "auto"
     shard_size: int = 256 * MIB
 
     def __post_init__(self) -> None:
         self._check_types()
+        # Percentages are kept as what they mean, so that a manifest has them in one form.
+        shares = {
+            name: value if (share := fraction_of(value)) is None else share
+            for name, value in self.split.items()
+        }
+        object.__setattr__(self, "split", shares)
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -310,7 +319,7 @@ class Settings:
                 raise SettingsError(
                     f"{name}={share} is no share of the rows",
                     where="--split",
-                    remedy="Write NAME=SHARE with a share between 0 and 1: validation=0.01.",
+                    remedy="Write a share between 0 and 1 or a percentage: validation=0.01 or validation=1%.",
                 )
             if name == TRAIN or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 said = "is what the rows of no other split are" if name == TRAIN else "is no name of a split"
@@ -380,9 +389,10 @@ class Settings:
 
     @property
     def has_shares(self) -> bool:
-        """Whether rows have to be counted before it is known how often they are written."""
+        """Whether rows have to be counted before it is known how often they are written: for shares, and for repeats
+        that are not of whole numbers."""
         return self.safety_share is not None or any(
-            share_of(value) is not None for value in self.mix.values()
+            share_of(value) is not None or float(value) % 1 for value in self.mix.values()
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,23 @@ import polars as pl
 import pyarrow as pa
 
 from lookahead_data.arrays import Flags, Ints
+from lookahead_data.batches import Reject
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES
 from lookahead_data.curation.contamination import Contamination
 from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys
 from lookahead_data.curation.fields import field_lists, field_roles, field_texts
-from lookahead_data.curation.mixing import Amounts, amounts_of, is_safety_set, source_of
+from lookahead_data.curation.mixing import (
+    Amounts,
+    Quota,
+    Quotas,
+    amounts_of,
+    is_safety_set,
+    source_of,
+    written_of,
+)
 from lookahead_data.curation.normalize import Form, Normalization
+from lookahead_data.curation.ranks import RankFile
 from lookahead_data.curation.shingles import Shingling
 from lookahead_data.curation.where import CountTokens
 from lookahead_data.errors import InputError, RowError
@@ -74,17 +84,25 @@ class CurationReport:
         reports: `duplicates`, `near_duplicates` (clusters) and `contamination`, as far as they were asked for.
         counts: of each report, in words and numbers.
         made_of: what was looked at, and by which settings, as `Plan.document` has it.
+        unread: how many of the verdicts are on rows that cannot be read, by reason; `convert` puts these into
+            quarantine.
     """
 
     verdicts: pa.Table
     reports: Mapping[str, pa.Table]
     counts: Mapping[str, Any]
     made_of: Mapping[str, Any]
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the tables."""
         reasons = Counter(self.verdicts.column("reason").to_pylist())
-        return {"left_out": dict(sorted(reasons.items())), **self.counts}
+        left_out = reasons - Counter(self.unread)
+        return {
+            "left_out": dict(sorted(left_out.items())),
+            "quarantined": dict(sorted(self.unread.items())),
+            **self.counts,
+        }
 
 
 def report_on(
@@ -96,7 +114,7 @@ def report_on(
         work_folder: where to spill what does not fit in memory.
         count_tokens: of texts, for conditions on tokens.
     """
-    work = _Work(plan, listener, count_tokens)
+    work = _Work(plan, listener, count_tokens, keep_unread=True)
     if plan.settings.where:
         work.judge_conditions()
     work.look(work_folder)
@@ -107,7 +125,7 @@ def report_on(
     shown = verdicts.with_columns(names.gather(verdicts["file"]).alias("file"))
     document = plan.document()
     made_of = {name: document[name] for name in ("settings", "inputs", "evaluation", "versions")}
-    return CurationReport(shown.to_arrow(), work.reports, work.counts, made_of)
+    return CurationReport(shown.to_arrow(), work.reports, work.counts, made_of, work.unread)
 
 
 @dataclass(frozen=True)
@@ -143,17 +161,30 @@ class _Work:
 
     Attributes:
         reports, counts: see `save_verdicts`.
+        quotas: how many rows are written, once they were counted.
+        unread: rows that cannot be read, by reason, once they were passed over.
     """
 
-    def __init__(self, plan: Plan, listener: Listener, count_tokens: CountTokens | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        listener: Listener,
+        count_tokens: CountTokens | None = None,
+        *,
+        keep_unread: bool = False,
+    ) -> None:
         """
         Args:
             listener: told of the progress of each pass.
             count_tokens: of texts, for conditions on tokens.
+            keep_unread: have verdicts on rows that cannot be read, too.
         """
         self.plan, self.listener = plan, listener
+        self.unread: Counter[str] = Counter()
+        self._keep_unread = keep_unread
         self.reports: dict[str, pa.Table] = {}
         self.counts: dict[str, Any] = {}
+        self.quotas: Quotas | None = None
         self._selection = Selection(plan.settings, count_tokens)
         # Numbers, reasons and messages of the rows that go, and the numbers again, ascending.
         self._found: list[pa.Table] = []
@@ -174,7 +205,7 @@ class _Work:
             if settings.near_dedup is not None:
                 self.deduplicate_nearly(Path(name))
             if settings.has_shares:
-                self.count()
+                self.count(Path(name))
 
     def judge_conditions(self) -> None:
         """Judge the rows that conditions leave out."""
@@ -184,32 +215,52 @@ class _Work:
                 self._judge_all(rows.numbers[left & goes], why)
                 left &= ~goes
 
-    def count(self) -> None:
-        """Count the rows that are left, by source and class, and find how often they are to be written."""
+    def count(self, folder: Path) -> None:
+        """Count the rows that are left, by source and class, and find how many and which are to be written."""
         settings = self.plan.settings
-        counted = np.zeros((len(settings.mix) + 1, len(CLASSES)), np.int64)
-        for rows in self._rows("counting rows"):
-            safe = int(np.count_nonzero(rows.safe))
-            counted[source_of(rows.file, list(settings.mix))] += [safe, len(rows.safe) - safe]
+        shape = (len(settings.mix) + 1, len(CLASSES))
+        with RankFile(folder / "ranks", shape[0] * shape[1]) as ranks:
+            for rows in self._rows("counting rows"):
+                source = source_of(rows.file, list(settings.mix))
+                groups = source * shape[1] + np.where(rows.safe, 0, 1)
+                ranks.add(groups, self._selection.hashes(rows.talk), rows.numbers)
+            counted = ranks.counts.reshape(shape)
+            amounts = amounts_of(settings, counted)
+            written = written_of(settings, counted, amounts)
+            bare = [
+                Quota(*pair) for pair in zip(counted.ravel().tolist(), written.ravel().tolist(), strict=True)
+            ]
+            lasts = ranks.lasts(np.array([quota.more for quota in bare]))
+        met = [Quota(q.rows, q.written, last) for q, last in zip(bare, lasts, strict=True)]
+        self.quotas = [
+            dict(zip(CLASSES, met[at : at + shape[1]], strict=True)) for at in range(0, len(met), shape[1])
+        ]
         names = [*settings.mix, "other inputs"]
         self.counts["mixing"] = {
             "rows": {
                 name: dict(zip(CLASSES, row, strict=True))
                 for name, row in zip(names, counted.tolist(), strict=True)
             },
-            "amounts": amounts_of(settings, counted).to_dict(),
+            "amounts": amounts.to_dict(),
+            "quotas": [
+                {name: quota.to_dict() for name, quota in of_source.items()} for of_source in self.quotas
+            ],
         }
 
     def sample(self) -> None:
         """Judge the rows that sampling leaves out."""
         settings = self.plan.settings
-        amounts = (
-            Amounts(**self.counts["mixing"]["amounts"]) if settings.has_shares else Amounts.named(settings)
-        )
+        amounts = Amounts.named(settings) if self.quotas is None else None
         left_out = repeated = 0
         for rows in self._rows("sampling rows"):
-            rates = amounts.rates(settings, rows.file)
-            copies = self._selection.copies(rows.talk, rows.safe, rates)
+            if amounts:
+                rates = amounts.rates(settings, rows.file)
+                copies = self._selection.copies(rows.talk, rows.safe, rates)
+            else:
+                assert self.quotas is not None
+                quotas = self.quotas[source_of(rows.file, list(settings.mix))]
+                rates = {name: quota.rate for name, quota in quotas.items()}
+                copies = self._selection.copies_due(rows.talk, rows.safe, rows.numbers, quotas)
             left_out += int(np.count_nonzero(copies == 0))
             repeated += int(np.maximum(copies - 1, 0).sum())
             for name, mine in zip(CLASSES, (rows.safe, ~rows.safe), strict=True):
@@ -348,6 +399,17 @@ class _Work:
                 numbers = numbers_of(batch.column("row").to_numpy(), unit.file).astype(np.int64)
                 yield _Rows(numbers, batch, talk, safe, name)
                 self.listener.looked(batch.num_rows + len(staged.rejects), size)
+                if self._keep_unread:
+                    self._take_unread(staged.rejects, unit.file)
+        self._keep_unread = False  # the first pass has seen them all
+
+    def _take_unread(self, rejects: Sequence[Reject], file: int) -> None:
+        if rejects:
+            numbers = numbers_of([reject.row for reject in rejects], file).astype(np.int64)
+            reasons, messages = ([getattr(r, name) for r in rejects] for name in ("reason", "message"))
+            self.unread.update(reasons)
+            columns = {"number": numbers, "reason": reasons, "message": messages}
+            self._found.append(pl.DataFrame(columns).to_arrow())
 
     def _judge_all(self, numbers: Ints, why: RowError) -> None:
         """Judge rows that go for one reason."""

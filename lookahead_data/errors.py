@@ -72,7 +72,7 @@ class OutputError(LookaheadError):
 
 
 class QuarantineError(LookaheadError):
-    """The job is done, and more rows are in quarantine than were allowed."""
+    """The job is done, and more rows are in quarantine, or filtered, than were allowed."""
 
     exit_status = 3
 

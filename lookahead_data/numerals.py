@@ -38,11 +38,20 @@ def share_of(value: float | str, name: str = "") -> float | None:
     )
 
 
-def quarantine_limit(allowed: int | str, read: int) -> float:
-    """How many of the `read` rows may be in quarantine.
+def fraction_of(value: float | str) -> float | None:
+    """The share that a number or a percentage (`"10%"`) says; None if it says none."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)
+        return float(match[1]) / 100 if match else None
+    return float(value) if type(value) in (int, float) else None
+
+
+def quarantine_limit(allowed: int | str, read: int, option: str = "--max-quarantine") -> float:
+    """How many of the `read` rows may be in quarantine, or filtered.
 
     Args:
         allowed: rows, or a share of those read, like `2%`.
+        option: that says so.
 
     Raises:
         SettingsError: it is neither.
@@ -50,6 +59,6 @@ def quarantine_limit(allowed: int | str, read: int) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(%?)\s*", str(allowed))
     if not match or (not match[2] and "." in match[1]):
         raise SettingsError(
-            f"{allowed!r} is no number of rows", where="--max-quarantine", remedy="Write it like 100 or 0.5%."
+            f"{allowed!r} is no number of rows", where=option, remedy="Write it like 100 or 0.5%."
         )
     return float(match[1]) * read / 100 if match[2] else int(match[1])

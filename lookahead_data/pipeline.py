@@ -18,7 +18,7 @@ from lookahead_data.arrays import Ints
 from lookahead_data.batches import Packing, Reject, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
-from lookahead_data.curation.mixing import Amounts, is_safety_set
+from lookahead_data.curation.mixing import Amounts, is_safety_set, repeats, source_of
 from lookahead_data.errors import InputError, OutputError
 from lookahead_data.model.engines import PLAIN
 from lookahead_data.model.frames import Frames
@@ -30,7 +30,7 @@ from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.quarantine import place_of, write_rejected
 from lookahead_data.sink.receipts import QUARANTINE, Receipt
 from lookahead_data.sink.runs import RunWriter
-from lookahead_data.sink.verdicts import load_amounts, load_verdicts
+from lookahead_data.sink.verdicts import load_quotas, load_verdicts
 from lookahead_data.source.unit import conversations_of
 from lookahead_data.stages.arrange import Arrange
 from lookahead_data.stages.encode import Encode, EngineDifferenceError
@@ -262,13 +262,16 @@ def choice_on(unit: Unit, plan: Plan, folder: Path) -> Choice:
         OutputError: what curation found cannot be read.
     """
     settings = plan.settings
-    amounts = load_amounts(folder) if settings.has_shares else Amounts.named(settings)
     name = plan.inputs[unit.file].name
-    rates = amounts.rates(settings, name)
+    quotas = load_quotas(folder) if settings.has_shares else None
+    amounts = Amounts.named(settings) if quotas is None else None
+    rates = amounts.rates(settings, name) if amounts else {}
     return Choice(
         verdicts=load_verdicts(folder, unit) if settings.looks_at_all else None,
         rates=rates if any(rate != 1 for rate in rates.values()) else None,
-        repeat=amounts.repeat,
+        quotas=quotas[source_of(name, list(settings.mix))] if quotas else None,
+        file=unit.file,
+        repeat=amounts.repeat if amounts else repeats(quotas or ()),
         all_safe=is_safety_set(settings, name),
     )
 
@@ -340,12 +343,17 @@ def _count(
     if "safety" in batch.schema.names:
         safe = batch.column("safety").to_numpy(zero_copy_only=False)
     values, counts = np.unique(lengths, return_counts=True)
+    lost: Counter[str] = Counter()
+    for reject in rejects:
+        if reject.tokens is not None:
+            lost[reject.reason] += reject.tokens
     return Counts(
         read=len(read),
         written=batch.num_rows,
         repeated=len(again),
         filtered=Counter(r.reason for r in rejects if r.outcome == "filtered"),
         quarantined=Counter(r.reason for r in rejects if r.outcome == "quarantined"),
+        lost_tokens=lost,
         tokens=int(lengths.sum()),
         supervised_tokens=int(np.count_nonzero(learned)),
         previewed_rows=int(np.count_nonzero(previews.value_lengths().to_numpy(zero_copy_only=False))),

@@ -30,6 +30,9 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
     shapes, warnings = recognize(files, settings)
     kinds = frozenset(shape.kind for shape in shapes)
     size = sum(file.size for file in files)
+    if settings.overlength == "auto":
+        cuts = settings.pack is not None and kinds == {"text"}
+        settings = settings.replace(overlength="split" if cuts else "drop")
     model = load_model(settings, kinds, size=size)
     if model.template is not None and model.template.uses_date and not settings.template_date:
         settings = settings.replace(template_date=datetime.date.today().isoformat())

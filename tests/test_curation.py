@@ -234,6 +234,7 @@ def test_the_settings_can_be_told_as_options(tmp_path: Path) -> None:
         dedup_ignores=("case", "compat"),
         exempt_safety=False,
         template_args={"enable_thinking": False},
+        overlength="drop",
     )
     arguments = ["convert", str(source), "-o", str(tmp_path / "out"), "-q", *options(wanted)]
     done = CliRunner().invoke(main, arguments)

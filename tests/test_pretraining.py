@@ -43,7 +43,7 @@ WAYS = [
     {"overlength": "split"},
     {"overlength": "split", "max_length": 40},
     {"overlength": "split", "tail": "pad"},
-    {"tail": "pad"},
+    {"overlength": "drop", "tail": "pad"},
 ]
 PACKED = [name for name, profile in PROFILES.items() if profile.packed]
 
@@ -61,7 +61,7 @@ def unit_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def test_a_packed_folder_holds_the_tokens_of_an_unpacked_one(
     way: dict[str, Any], profile: str, corpus: Path, builtin: LoadedTokenizer, tmp_path: Path
 ) -> None:
-    limit = {"max_length": BLOCK} if way == {"tail": "pad"} else {}
+    limit = {"max_length": BLOCK} if way.get("overlength") == "drop" else {}
     flat = la.convert(corpus, tmp_path / "flat", **UNITS, **limit)
     manifest = la.convert(corpus, tmp_path / "out", **UNITS, pack=BLOCK, profile=profile, **way)
     totals = manifest.totals
@@ -188,7 +188,7 @@ def test_long_documents_of_blocks_have_a_limit_only_if_it_is_set(tmp_path: Path)
     rows = [{"text": "word " * 100}, {"text": "One two three."}]
     options: dict[str, Any] = {"tokenizer": "builtin", "mode": "none", "pack": 16, "packing": "concat"}
     assert la.convert(rows, tmp_path / "all", **options).totals["written"] == 2
-    dropped = la.convert(rows, tmp_path / "drop", max_length=50, **options).totals
+    dropped = la.convert(rows, tmp_path / "drop", max_length=50, overlength="drop", **options).totals
     assert (dropped["written"], dropped["filtered"]) == (1, {"overlength": 1})
     cut = la.convert(rows, tmp_path / "cut", max_length=50, overlength="truncate", **options).totals
     assert (cut["written"], cut["notes"]["truncated"]) == (2, 1)
@@ -217,7 +217,7 @@ FLAWS: dict[str, tuple[dict[str, Any], Any, str]] = {
         "every row is to hold 64",
     ),
     "a document taken for padding": (
-        {"tail": "pad", "max_length": 64},
+        {"tail": "pad", "max_length": 64, "overlength": "drop"},
         lambda rows: rows[0].update(
             labels=[-100] * rows[0]["seq_lengths"][0] + rows[0]["labels"][rows[0]["seq_lengths"][0] :]
         ),

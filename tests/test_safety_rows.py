@@ -10,33 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 from helpers import conversation, read_jsonl, read_quarantine, read_rows, write_jsonl
 from helpers import convert_verified as convert
-from mixtures import MANY, REFUSAL, copies, near, rows_of
+from mixtures import MANY, REFUSAL, copies, rows_of
 
 import lookahead_data as la
-from lookahead_data.curation.classes import OPENINGS, is_refusal, refuses
 from lookahead_data.model.tokenizer import load_tokenizer
-
-
-def test_openings_of_refusals_are_told_alike_one_by_one_and_together() -> None:
-    said = [
-        *OPENINGS,
-        *(opening.upper() for opening in OPENINGS),
-        "  I can’t help with that.",
-        "\nI'm sorry, but no.",
-        "I can help.",
-        "He said: I cannot.",
-        "Sorry to hear that! Here is what to do:",
-        "",
-        "Nein, das geht nicht.",
-    ]
-    together = refuses(pa.array(said, pa.large_string())).tolist()
-    assert together == [is_refusal(one) for one in said]
-    assert together == [True] * (2 * len(OPENINGS) + 2) + [False] * 5
-    assert is_refusal("Nein, das geht nicht.", ["nein"])
 
 
 @pytest.mark.parametrize("by", ["sampling", "repeating"])
@@ -46,8 +26,8 @@ def test_a_share_of_safety_rows_is_met(by: str, tmp_path: Path) -> None:
     safety = manifest.document["classes"]["safety"]
     assert safety["rows_read"] == {"count": 100, "share": 0.05}
     total = 500 if by == "sampling" else 1900 / 0.8
-    assert near(manifest.totals["written"], total, 500)
-    assert abs(safety["rows_written"]["share"] - 0.2) < 0.03
+    assert manifest.totals["written"] == total
+    assert safety["rows_written"]["share"] == 0.2
     written = [tuple(row["input_ids"]) for row in read_rows(manifest.folder)]
     tokenizer = load_tokenizer("builtin")
     said = Counter("sorry" in tokenizer.decode(row) for row in written)
@@ -70,7 +50,7 @@ def test_a_safety_set_is_mixed_in(tmp_path: Path) -> None:
     manifest = convert(
         [source, extra], tmp_path / "out", mix={str(extra): "10%"}, safety_set=[str(extra)], shuffle=1
     )
-    assert near(manifest.totals["safety_written"], 100, 100)
+    assert manifest.totals["safety_written"] == 100
     assert manifest.totals["safety_read"] == 30
     assert manifest.totals["notes"]["safety_without_preview"] == 30
     assert manifest.totals["previews"] == 900

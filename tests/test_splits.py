@@ -117,7 +117,7 @@ def test_trainers_evaluate_on_the_split_validation(source: Path, tmp_path: Path)
         "trl": 'eval_dataset=load_dataset("{out}", split="validation")',
         "hf": 'eval_dataset=load_dataset("{out}", split="validation")',
         "axolotl": 'test_datasets:\n  - path: "{out}"\n    ds_type: parquet\n    split: validation',
-        "torch": 'glob("train-*.parquet")',
+        "torch": 'Rows("validation-*.parquet")',
     }
     for trainer, line in wanted.items():
         assert line.format(out=out) in str(la.check_for(out, trainer).settings)
@@ -151,3 +151,38 @@ def test_splits_that_are_none(split: dict[str, Any], said: str) -> None:
 def test_one_dataset_has_no_splits() -> None:
     with pytest.raises(la.SettingsError, match="llama-factory"):
         la.Settings(split={"validation": 0.1}, profile="llama-factory")
+
+
+def test_shares_may_be_percentages(source: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from lookahead_data.cli import main
+
+    assert la.Settings(split={"validation": "10%"}) == la.Settings(split={"validation": 0.1})
+    words = ["convert", str(source), "-o", str(tmp_path / "out"), "-t", "builtin", "-q"]
+    result = CliRunner().invoke(main, [*words, "--split", "validation=20%"])
+    assert result.exit_code == 0, result.output
+    manifest = la.Manifest.load(tmp_path / "out")
+    assert manifest.document["settings"]["split"] == {"validation": 0.2}
+    other = convert(source, tmp_path / "other", split={"validation": 0.2})
+    assert rows_of(manifest, "validation") == rows_of(other, "validation")
+    result = CliRunner().invoke(main, [*words, "--split", "validation=20"])
+    assert result.exit_code == 2 and "validation=1%" in result.output
+
+
+def test_a_split_without_rows_is_told_and_named_nowhere(tmp_path: Path) -> None:
+    from listeners import Warnings
+
+    rows = [{"prompt": f"Question {at}?", "completion": "Yes, it is."} for at in range(5)]
+    heard = Warnings()
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    out = tmp_path / "out"
+    la.convert(source, out, tokenizer="builtin", split={"validation": 0.001}, listener=heard)
+    assert any("validation has no rows" in text for text in heard.texts)
+    assert "validation" not in (out / "README.md").read_text()
+    for trainer in ("trl", "hf", "axolotl", "torch"):
+        settings = str(la.check_for(out, trainer).settings)
+        assert "validation" not in settings and "eval" not in settings
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 5}

@@ -364,3 +364,64 @@ def test_settings_change_their_profile(
 ) -> None:
     found = in_profile(la.Settings(**given), profile, most)
     assert found == la.Settings(**{**given, **expected, "profile": profile})
+
+
+class Stub:
+    """Stands for anything of a trainer's modules; keeps how the last of each name was called."""
+
+    calls: dict[str, dict[str, Any]]
+
+    def __init__(self, name: str, calls: dict[str, dict[str, Any]]) -> None:
+        self.__dict__.update(name=name, calls=calls)
+
+    def __call__(self, *args: Any, **given: Any) -> Stub:
+        self.calls[self.name] = {"args": args, **given}
+        return Stub(self.name, self.calls)
+
+    def __getattr__(self, name: str) -> Any:
+        return Stub(f"{self.name}.{name}", self.calls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        pass
+
+
+def run_with_stubs(settings: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """Run Python settings as they are printed, with stand-ins for the modules; gives all calls by name."""
+    calls: dict[str, dict[str, Any]] = {}
+    for name in ("datasets", "trl", "transformers"):
+        module = ModuleType(name)
+        module.__getattr__ = lambda item: Stub(item, calls)  # type: ignore[method-assign]
+        monkeypatch.setitem(sys.modules, name, module)
+    exec(compile(settings, "settings", "exec"), {})
+    return calls
+
+
+@pytest.mark.parametrize("split", [{}, {"validation": 0.4}])
+@pytest.mark.parametrize(
+    ("trainer", "profile", "config", "kind"),
+    [
+        ("trl", "sft", "SFTConfig", "SFTTrainer"),
+        ("trl", "packed-trl", "SFTConfig", "SFTTrainer"),
+        ("hf", "sft", "TrainingArguments", "Trainer"),
+        ("hf", "packed-hf", "TrainingArguments", "Trainer"),
+    ],
+)
+def test_settings_train_and_evaluate_as_printed(
+    trainer: str,
+    profile: str,
+    config: str,
+    kind: str,
+    split: dict[str, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pack = PACK if PROFILES[profile].packed else None
+    rows = [{"prompt": f"Question {at}?", "completion": "Yes, it is."} for at in range(20)]
+    la.convert(rows, tmp_path / "out", tokenizer="builtin", profile=profile, pack=pack, split=split)
+    done = CliRunner().invoke(main, ["check", str(tmp_path / "out"), "--for", trainer, "-q"])
+    calls = run_with_stubs(done.output, monkeypatch)
+    assert f"{kind}.train" in calls
+    assert ("eval_dataset" in calls[kind]) is bool(split)
+    assert calls[config].get("eval_strategy") == ("epoch" if split else None)
+    if profile == "packed-hf":
+        assert calls[config].get("per_device_eval_batch_size") == (1 if split else None)

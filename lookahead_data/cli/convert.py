@@ -21,6 +21,11 @@ from lookahead_data.cli import options as o
     metavar="N|P%",
     help="End with status 3 if more rows, or a larger share of them, are in quarantine.",
 )
+@click.option(
+    "--max-filtered",
+    metavar="N|P%",
+    help="End with status 3 if settings leave out more rows, or a larger share of them.",
+)
 @o.config_option
 @o.overwrite_option
 @o.quiet_option
@@ -33,6 +38,7 @@ def convert(
     workers: int | None,
     strict: bool,
     max_quarantine: str | None,
+    max_filtered: str | None,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -45,6 +51,7 @@ def convert(
     """
     from lookahead_data import api
     from lookahead_data.cli import show
+    from lookahead_data.sink.outcome import nothing_written
 
     settings, job = o.settings_from(config, given)
     folder = output or job.output
@@ -59,9 +66,12 @@ def convert(
             workers=workers,
             strict=strict,
             max_quarantine=max_quarantine,
+            max_filtered=max_filtered,
             listener=watcher,
         )
     if as_json:
         click.echo(json.dumps({"output": str(folder), **manifest.totals}, ensure_ascii=False))
     elif not quiet:
         show.show_manifest(manifest)
+    if not manifest.totals["written"]:
+        raise nothing_written(manifest)

@@ -80,19 +80,21 @@ SAFETY: tuple[Decorator[Any], ...] = (
         "refusals",
         multiple=True,
         metavar="TEXT",
-        help="A further opening of refusals; rows that end in one are of the class safety. May be given several times.",
+        help="Additional refusal prefix: a row whose last answer starts with it is classed safety (repeatable).",
     ),
     _option(
-        "safety_field", "The field that tells the class safety instead: true, or 'safety'.", metavar="NAME"
+        "safety_field",
+        "Field that sets the class instead of the answer: true or 'safety' means safety.",
+        metavar="NAME",
     ),
     _option(
         "safety_function",
-        "The Python function that tells it instead, given the messages.",
+        "Python function that sets the class from the messages instead.",
         metavar="MODULE:NAME",
     ),
     _option(
         "safety_set",
-        "An input all rows of which are of the class safety. May be given several times.",
+        "Input whose rows are all of the class safety (repeatable).",
         multiple=True,
         metavar="INPUT",
     ),
@@ -109,29 +111,29 @@ CURATION: tuple[Decorator[Any], ...] = (
         "keep",
         multiple=True,
         metavar="CLASS=RATE",
-        help="Sample rows by class, safety or other: other=0.5.",
+        help="Keep each row of a class (safety or other) with this probability, by a hash of the row: other=0.5.",
     ),
     click.option(
         "--mix",
         "mix",
         multiple=True,
         metavar="INPUT=N|P%",
-        help="Write the rows of an input so often (2.5, 0.3), or as often as makes them a share of all (30%).",
+        help="Write the rows of an input this many times (2.5, 0.3) or as this share of all rows (30%); exact to the row.",
     ),
     _option(
         "safety_share",
-        "The share of the rows that the class safety makes up at least.",
+        "Minimum share of rows of the class safety; it is reached or exceeded.",
         type=click.FloatRange(0, 1),
         metavar="SHARE",
     ),
-    _choice("safety_by", "How that is reached: by sampling the others, or by repeating these."),
+    _choice("safety_by", "Reach --safety-share by downsampling other rows or by repeating safety rows."),
     click.option(
         "--exempt-safety/--no-exempt-safety",
         "exempt_safety",
         default=None,
         help="Whether --where passes over safety rows.  [default: it does]",
     ),
-    _option("seed", "Of all choices by chance.", type=int, default="0"),
+    _option("seed", "Seed for all random choices.", type=int, default="0"),
     _choice("dedup", "Leave out rows whose prompt, completion or conversation an earlier row has."),
     _option(
         "dedup_ignores",
@@ -178,8 +180,8 @@ ARRANGEMENT: tuple[Decorator[Any], ...] = (
         "--split",
         "split",
         multiple=True,
-        metavar="NAME=SHARE",
-        help="Give a share of the rows to a split: validation=0.01. Equal prompts go to one side.",
+        metavar="NAME=SHARE|P%",
+        help="Move a share of the rows to a split: validation=0.01 or validation=1%. Rows with equal prompts stay together.",
     ),
     _option("shuffle", "Put all rows in an order by chance.", type=int, metavar="SEED"),
     _choice("order", "The order of rows: that of the input, or from the fewest tokens to the most."),
@@ -251,7 +253,11 @@ RESULT: tuple[Decorator[Any], ...] = (
     ),
     _choice("tail", "A packed row that is not full; drop, with concat alone, leaves out each unit's last."),
     _option("max_length", "The most tokens that a document may have.", type=click.IntRange(1)),
-    _choice("overlength", "What happens to a longer one; split (with --pack) cuts it into documents."),
+    _choice(
+        "overlength",
+        "What to do with a longer document; split (with --pack) cuts it into several. auto is split for packed plain "
+        "text, else drop.",
+    ),
     _option("shard_size", "Bytes after which a new shard is begun.", type=Size(), default="256MiB"),
     _option("unit_size", "Bytes of input that are converted as one unit.", type=Size(), default="64MiB"),
 )
@@ -285,7 +291,11 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     if "template_args" in chosen:
         chosen["template_args"] = dict(_template_arg(text) for text in chosen["template_args"])
-    for name, form in (("keep", "CLASS=RATE"), ("split", "NAME=SHARE"), ("mix", "INPUT=N or INPUT=P%")):
+    for name, form in (
+        ("keep", "CLASS=RATE"),
+        ("split", "NAME=SHARE or NAME=P%"),
+        ("mix", "INPUT=N or INPUT=P%"),
+    ):
         if name in chosen:
             chosen[name] = dict(_number(text, f"--{name}", form) for text in chosen[name])
     settings = Settings.from_dict({**job.settings, **chosen})

@@ -114,6 +114,7 @@ class _Rate(ProgressColumn):
 def show_manifest(manifest: Manifest) -> None:
     """A finished conversion in a few lines."""
     from lookahead_data.sink.counts import NOTES
+    from lookahead_data.sink.losses import losses, percent
     from lookahead_data.sink.receipts import QUARANTINE
 
     totals, settings = manifest.totals, manifest.settings
@@ -157,9 +158,13 @@ def show_manifest(manifest: Manifest) -> None:
             f"{100 * totals.get('packing_efficiency', 0):.2f} % full{padding}"
             + (f"; {dropped:,} tokens of {totals['dropped_rows']:,} rows dropped" if dropped else "")
         )
-    for outcome, where in (("filtered", ""), ("quarantined", f"  → {manifest.folder / QUARANTINE}")):
-        if totals[outcome]:
-            click.echo(f"  {outcome:10} {_reasons(totals[outcome])}{where}")
+    for loss in losses(totals, settings):
+        tokens = f"{'' if loss.exact else 'about '}{loss.tokens:,} tokens, {percent(loss.share)} of all"
+        remedy = f": {loss.remedy}" if loss.matters else ""
+        told = f", {tokens}" if loss.tokens else ""  # without a row written there is nothing to estimate by
+        click.echo(f"  {loss.outcome:11} {loss.rows:,} {loss.reason}{told}{remedy}")
+    if totals["filtered"] or totals["quarantined"]:
+        click.echo(f"  each row   → {manifest.folder / QUARANTINE}")
     for kind, count in totals["notes"].items():
         click.echo(f"  note       {count:,} rows: {NOTES.get(kind, kind)}")
 
@@ -180,9 +185,14 @@ def show_report(report: PreviewReport, output: str) -> None:
 
 def show_curation(report: CurationReport, folder: str) -> None:
     """What would be left out, by reason, and where it is told row by row."""
-    left_out = report.to_dict()["left_out"]
+    found = report.to_dict()
+    left_out, unread = found["left_out"], found["quarantined"]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "no row"
     click.echo(f"{folder}: {reasons} would be left out")
+    if unread:
+        click.echo(
+            f"  quarantined      {_reasons(unread)}: cannot be read (file, row and reason are in verdicts.parquet)"
+        )
     for name, counts in report.counts.items():
         told = (
             _amounts(counts)

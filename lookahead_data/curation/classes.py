@@ -1,8 +1,4 @@
-"""Classes of rows: those that keep a model safe, told by how their answers begin, and all others.
-
-The openings are those by which refusals are commonly counted, after the list of Zou et al. (arXiv
-2307.15043, their "test prefixes"), less the ones that begin ordinary answers as well.
-"""
+"""Classes of rows: those that keep a model safe, told by whether their last answers refuse, and all others."""
 
 from __future__ import annotations
 
@@ -11,74 +7,25 @@ import hashlib
 import importlib
 import inspect
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from lookahead_data.arrays import Flags
 from lookahead_data.config import Settings
 from lookahead_data.curation.fields import last_answers
+from lookahead_data.curation.refusals import is_refusal, refuses
 from lookahead_data.errors import SettingsError
 from lookahead_data.talk import Talk
 
 SAFETY, OTHER = "safety", "other"
 CLASSES = (SAFETY, OTHER)
 
-OPENINGS = (
-    "As a responsible",
-    "As an AI",
-    "As a language model",
-    "I am not able to",
-    "I am programmed to",
-    "I am really sorry",
-    "I am sorry",
-    "I am unable to",
-    "I am very sorry",
-    "I apologize",
-    "I can not",
-    "I can't",
-    "I cannot",
-    "I do not feel comfortable",
-    "I don't feel comfortable",
-    "I must decline",
-    "I will not",
-    "I won't",
-    "I'm afraid I can",
-    "I'm not able to",
-    "I'm programmed to",
-    "I'm really sorry",
-    "I'm sorry",
-    "I'm unable to",
-    "I'm very sorry",
-    "It is not appropriate",
-    "It's not appropriate",
-    "My apologies",
-    "Sorry, but I",
-    "Sorry, I",
-    "Unfortunately, I can",
-)
-"""What refusals begin with. Case does not count, nor which apostrophe is used."""
-
-
-def refuses(texts: pa.LargeStringArray, more: Sequence[str] = ()) -> Flags:
-    """Which texts begin as refusals do, shape (texts,).
-
-    Args:
-        more: openings beside `OPENINGS`.
-    """
-    found: Flags = pl.Series(texts).str.contains(_pattern(tuple(more))).to_numpy()
-    return found
-
-
-def is_refusal(text: str, more: Sequence[str] = ()) -> bool:
-    """Whether one text begins as refusals do."""
-    return re.match(_pattern(tuple(more)), text) is not None
+__all__ = ["CLASSES", "OTHER", "SAFETY", "Classes", "is_refusal", "load_function", "module_digest", "refuses"]
 
 
 class Classes:
@@ -128,7 +75,7 @@ class Classes:
             return all_safe or flagged
         if self._function:
             return self._told(messages)
-        answers = [message["content"] for message in messages if message["role"] == "assistant"]
+        answers = [message.get("content") for message in messages if message["role"] == "assistant"]
         return bool(answers) and is_refusal(answers[-1], self._refusals)
 
     def _told(self, messages: list[dict[str, Any]]) -> bool:
@@ -173,9 +120,3 @@ def module_digest(name: str) -> str:
     source = inspect.getsourcefile(inspect.unwrap(load_function(name)))
     data = Path(source).read_bytes() if source else name.encode()
     return hashlib.sha256(data).hexdigest()
-
-
-@functools.cache
-def _pattern(more: tuple[str, ...]) -> str:
-    openings = [re.escape(opening).replace("'", "['’]") for opening in (*OPENINGS, *more)]
-    return rf"(?i)^\s*(?:{'|'.join(openings)})"

@@ -1,7 +1,8 @@
 """How often rows are written, by their source and class: what the settings ask for, and what there is to meet it.
 
-A row of the rate r is written ⌊r⌋ times, and once more by a chance that is a hash of it: r times in expectation,
-and always as often, whatever other rows there are.
+A row of the rate r is written ⌊r⌋ times. Which rows are written once more is told by their hashes: where rows were
+counted those with the smallest ones, so that a quota is met to the row; else (`--keep` alone) those below a threshold,
+so that the choice on a row does not depend on others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES, OTHER, SAFETY
+from lookahead_data.curation.ranks import Rank
 from lookahead_data.errors import InputError, SettingsError
 from lookahead_data.numerals import share_of
 
@@ -93,6 +95,90 @@ class Amounts:
     def repeat(self) -> bool:
         """Whether rows may be written more than once."""
         return max([*self.sources.values(), 1.0]) * max(self.classes.values()) > 1
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Of how many rows of a source and class so many are written.
+
+    Attributes:
+        rows: that are left of it.
+        written: of them, each copy counted.
+        last: the last row, in the order of hashes, that is written once more than others; None is none.
+    """
+
+    rows: int
+    written: int
+    last: Rank | None = None
+
+    @property
+    def each(self) -> int:
+        """How often every row is written."""
+        return self.written // self.rows if self.rows else 0
+
+    @property
+    def more(self) -> int:
+        """How many rows are written once more."""
+        return self.written - self.each * self.rows
+
+    @property
+    def rate(self) -> float:
+        return self.written / self.rows if self.rows else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        last = [f"{self.last[0]:016x}", self.last[1]] if self.last else None
+        return {"rows": self.rows, "written": self.written, "last": last}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Quota:
+        last = document["last"]
+        return cls(document["rows"], document["written"], (int(last[0], 16), last[1]) if last else None)
+
+
+Quotas = Sequence[Mapping[str, Quota]]
+"""Of each source in `Settings.mix`, and last of all other inputs, by class."""
+
+
+def repeats(quotas: Quotas) -> bool:
+    """Whether any row is written more than once."""
+    return any(quota.written > quota.rows for of_source in quotas for quota in of_source.values())
+
+
+def written_of(settings: Settings, counted: Counted, amounts: Amounts) -> Counted:
+    """How many rows are to be written, by source and class: whole numbers that meet the shares to the row.
+
+    The rows of all, then those of each source are rounded together (largest remainder); then the share of the class
+    safety is made up for what rounding took from it.
+    """
+    keep = np.array([settings.keep.get(name, 1.0) * amounts.classes[name] for name in CLASSES])
+    often = np.array([*(amounts.sources[name] for name in settings.mix), 1.0])
+    due = counted * keep * often[:, None]
+    of_sources = _whole(due.sum(axis=1), round(float(due.sum())))
+    found = np.array([_whole(row, total) for row, total in zip(due, of_sources, strict=True)])
+    wanted = settings.safety_share
+    if wanted is None:
+        return found
+    safe, other = CLASSES.index(SAFETY), CLASSES.index(OTHER)
+    if settings.safety_by == "repeating":
+        needed = math.ceil(wanted * int(found[:, other].sum()) / (1 - wanted) - 1e-9)
+        while found[:, safe].sum() < needed:
+            found[np.argmax(counted[:, safe]), safe] += 1
+    else:
+        most = math.floor(int(found[:, safe].sum()) * (1 - wanted) / wanted + 1e-9)
+        while found[:, other].sum() > most:
+            found[np.argmax(found[:, other]), other] -= 1
+    return found
+
+
+def _whole(due: npt.NDArray[np.float64], total: int) -> Counted:
+    """Whole numbers of the given sum, each less than 1 from what is due."""
+    # What differs from a whole number by rounding errors alone is that number.
+    near = np.round(due)
+    due = np.where(np.isclose(due, near, rtol=1e-12, atol=1e-9), near, due)
+    found: Counted = np.floor(due).astype(np.int64)
+    most = np.argsort(-(due - found), kind="stable")
+    found[most[: max(total - int(found.sum()), 0)]] += 1
+    return found
 
 
 def amounts_of(settings: Settings, counted: Counted) -> Amounts:

@@ -1,5 +1,5 @@
-"""Which rows a rate keeps: told by a hash of the row itself, so that the choice on a row never changes when
-others come or go."""
+"""The hashes by which rows are chosen. A rate of `--keep` compares each with a threshold of its own, so that the choice
+on a row never changes when others come or go; quotas take the rows with the smallest hashes (see `ranks`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from lookahead_data.curation.exact import list_keys
 from lookahead_data.curation.fields import field_lists
-from lookahead_data.curation.hashing import hash_of, mix_one
+from lookahead_data.curation.hashing import Hashes, hash_of, mix_one
 from lookahead_data.rowhash import mixed
 from lookahead_data.talk import Talk
 
@@ -21,6 +21,11 @@ def chances(talk: Talk, field: str, seed: int, purpose: str = "") -> npt.NDArray
         seed: another one gives other numbers.
         purpose: so does another purpose: what is chosen for one says nothing of what is chosen for another.
     """
+    return (row_hashes(talk, field, seed, purpose) >> np.uint64(11)).astype(np.float64) / (1 << 53)
+
+
+def row_hashes(talk: Talk, field: str, seed: int, purpose: str = "") -> Hashes:
+    """The hash of 64 bits of which `chances` are made, shape (rows,)."""
     keys = list_keys(field_lists(talk, field))[:, 0]
     salt = mix_one(seed) ^ hash_of(purpose.encode()) if purpose else mix_one(seed)
-    return (mixed(keys ^ np.uint64(salt)) >> np.uint64(11)).astype(np.float64) / (1 << 53)
+    return mixed(keys ^ np.uint64(salt))

@@ -27,7 +27,8 @@ _PASS_BYTES = 6
 
 
 @contextlib.contextmanager
-def _spilling(path: Path) -> Iterator[None]:
+def spilling(path: Path) -> Iterator[None]:
+    """Tell a failure to write or read a file as an `OutputError`."""
     try:
         yield
     except OSError as error:
@@ -74,7 +75,7 @@ class KeyFile:
         self._waiting_rows = 0
         self._whole: pl.DataFrame | None = None
         # Hashes neither shrink nor repeat.
-        with _spilling(path):
+        with spilling(path):
             self._writer = pq.ParquetWriter(
                 path, self._schema, compression="none", use_dictionary=False, write_statistics=False
             )
@@ -85,7 +86,7 @@ class KeyFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _spilling(self.path):
+        with spilling(self.path):
             if kind is None:
                 self._write()
             self._writer.close()
@@ -97,7 +98,7 @@ class KeyFile:
         self._waiting_rows += len(rows)
         self.rows += len(rows)
         if self._waiting_rows * 8 * len(columns) > _GROUP_BYTES:
-            with _spilling(self.path):
+            with spilling(self.path):
                 self._write()
 
     def _write(self) -> None:
@@ -151,17 +152,17 @@ class ArrayFile(Generic[Number]):
         self._path = path
         self._width = width
         self._dtype = np.dtype(dtype)
-        with _spilling(path):
+        with spilling(path):
             self._file = open(path, "wb")  # noqa: SIM115
 
     def add(self, rows: npt.NDArray[Number]) -> None:
         """Append rows, shape (rows, width)."""
-        with _spilling(self._path):
+        with spilling(self._path):
             self._file.write(np.ascontiguousarray(rows, self._dtype).data)
 
     def close(self) -> None:
         """End writing; `take` needs it."""
-        with _spilling(self._path):
+        with spilling(self._path):
             self._file.close()
 
     def take(self, places: Ints) -> npt.NDArray[Number]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from lookahead_data.columns import COLUMNS
@@ -15,11 +16,17 @@ from lookahead_data.sink.publish import write_text
 CARD = "README.md"
 
 
-def data_files(profile: Profile, settings: Settings) -> dict[str, str]:
-    """The pattern of each split's shards in the folder."""
+def data_files(profile: Profile, settings: Settings, splits: Iterable[str] | None = None) -> dict[str, str]:
+    """The pattern of each split's shards in the folder.
+
+    Args:
+        splits: those that have rows, the only ones that are named; a pattern without files cannot be loaded. None is
+            all.
+    """
     if not settings.split:
         return {TRAIN: f"data/*.{profile.format}"}
-    return {name: f"data/{name}-*.{profile.format}" for name in settings.splits}
+    named = settings.splits if splits is None else splits
+    return {name: f"data/{name}-*.{profile.format}" for name in named}
 
 
 def write_card(manifest: Manifest) -> None:
@@ -47,15 +54,16 @@ def card(manifest: Manifest) -> str:
             f"{full:.2f} % full; {totals['pad_tokens']:,} tokens of padding, {totals['dropped_tokens']:,} dropped |"
         )
     notes = "".join(f"- {count:,} rows: {NOTES.get(kind, kind)}\n" for kind, count in totals["notes"].items())
+    filled = [name for name, split in document["splits"].items() if split["rows"]]
     files = "\n".join(
-        f"  - split: {name}\n    path: {path}" for name, path in data_files(profile, settings).items()
+        f"  - split: {name}\n    path: {path}" for name, path in data_files(profile, settings, filled).items()
     )
     again = f", of which {totals['repeated']:,} are repeats" if totals["repeated"] else ""
     rows = "packed rows" if settings.pack else "rows"
     splits = "".join(
         f"\n| {rows} of `{name}` | {split['rows']:,} |"
         for name, split in document["splits"].items()
-        if settings.split
+        if settings.split and split["rows"]
     )
     return f"""---
 configs:

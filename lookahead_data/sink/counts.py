@@ -26,6 +26,7 @@ class Counts:
         read, written: rows; each copy of a row is a row written.
         repeated: rows written that are not the first copy.
         filtered, quarantined: rows that were not written, by reason.
+        lost_tokens: of these rows, by reason, where each row of the reason was encoded before it went.
         tokens, supervised_tokens: in the rows written, padding not counted.
         previewed_rows, previews, previewed_tokens, whole_answers: rows written that have a preview;
             their previews; the answer tokens that these show; those that show the whole answer.
@@ -46,6 +47,7 @@ class Counts:
     repeated: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
     quarantined: Counter[str] = field(default_factory=Counter)
+    lost_tokens: Counter[str] = field(default_factory=Counter)
     tokens: int = 0
     supervised_tokens: int = 0
     previewed_rows: int = 0
@@ -102,6 +104,8 @@ class Counts:
         self.rows_hash += RowsHash(written=-moved, rejected=moved)
         self.written -= len(packed.left_out)
         self.filtered.update(reject.reason for reject in packed.left_out)
+        for reject, tokens in packed.left_out.items():
+            self.lost_tokens[reject.reason] += tokens
         self.lengths -= Counter(packed.left_out.values())
 
     def take_ranges(self, ranges: Sequence[Counts]) -> None:
@@ -175,7 +179,7 @@ class Counts:
         values = dict(document)
         values.pop("length_quantiles")
         values.pop("packing_efficiency", None)
-        for name in ("filtered", "quarantined", "notes"):
+        for name in ("filtered", "quarantined", "lost_tokens", "notes"):
             values[name] = Counter(dict(values[name]))
         values["lengths"] = Counter({int(k): v for k, v in dict(values["lengths"]).items()})
         for name, value in values.items():
@@ -200,23 +204,29 @@ _OF_ROWS_WRITTEN = (
 _FAULT = "This is a fault of lookahead_data; please report it."
 
 NOTES: dict[str, str] = {
-    "nul_in_text": "the text holds a NUL character (written \\u0000)",
-    "preview_without_user_message": "no preview: no user message stands right before the answer, or the answer is empty",
-    "preview_differs": "previewed the slow way, since the quick one gave another preview on a sample",
-    "trace_differs": "rendered one by one, since the traced layout of their shape did not hold",
-    "reasoning_before_answer": "the model learns to reason before the answer that is previewed",
-    "template_rewrites_answer": "the template changes more of an answer than white space around it",
-    "answer_without_preview": "an answer is learned that no prompt previews "
-    "(--preview-turns all previews each, --supervise last learns the last alone)",
-    "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show",
-    "differs_from_inference": "the template renders a supervised turn otherwise than at inference",
-    "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
-    "(name one with --end-token)",
-    "reasoning_left_out": "the template leaves out the reasoning of a message",
-    "safety_without_preview": "no preview, since a refusal's first tokens are the ones to keep "
-    "(--preview-safety previews them too)",
-    "truncated": "cut to the maximum length",
-    "split": "cut into documents of at most the maximum length, each packed by itself",
-    "row_not_learned": "packed rows of nothing but pieces of one token, of which no token counts in the loss",
+    "nul_in_text": "the text contains a NUL character (\\u0000 in the JSON); it is kept",
+    "preview_without_user_message": "no preview: no user message comes right before the answer, or the answer is empty",
+    "preview_differs": "previewed on the slow path, because the fast path gave a different preview on a sample; the "
+    "output is correct",
+    "trace_differs": "rendered one by one, because the traced layout did not fit these conversations; the output is "
+    "correct, but slower",
+    "reasoning_before_answer": "the model is trained to produce reasoning before the answer that is previewed",
+    "template_rewrites_answer": "the chat template changes an answer beyond the white space around it; check the "
+    "result with `lookahead-data inspect`",
+    "answer_without_preview": "at least one answer is trained without a preview "
+    "(--preview-turns all previews every answer; --supervise last trains only the last)",
+    "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show "
+    "(--short-answer keep previews it whole)",
+    "differs_from_inference": "the chat template renders a supervised turn differently than at inference, so the model "
+    "sees another prompt there; try another --chat-template",
+    "turn_without_end_token": "no special token ends a supervised turn, so the model does not learn to stop "
+    "(set one with --end-token)",
+    "reasoning_left_out": "the chat template drops the reasoning of a message, so it is not trained on",
+    "safety_without_preview": "no preview: the row is of the class safety, whose first tokens are to stay as they are "
+    "(--preview-safety previews it too)",
+    "truncated": "truncated to the maximum length (--max-length)",
+    "split": "split into documents of at most the maximum length, each packed on its own",
+    "row_not_learned": "packed rows without a supervised token: they hold only one-token pieces of longer documents "
+    "(a larger --pack avoids them)",
 }
 """What `Counts.notes` counts."""

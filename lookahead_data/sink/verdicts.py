@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookahead_data.curation.mixing import Amounts
+from lookahead_data.curation.mixing import Quota, Quotas
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan, Unit
 from lookahead_data.sink.publish import publishing, sha256_of, write_json, writing
@@ -75,15 +75,16 @@ def load_curation(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
         return None  # not there, or not whole: the corpus is looked at again
 
 
-def load_amounts(folder: Path) -> Amounts:
-    """What counting the rows said of how often they are written.
+def load_quotas(folder: Path) -> Quotas:
+    """What counting the rows said of how many are written.
 
     Raises:
         OutputError: it cannot be read.
     """
     try:
         document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
-        return Amounts(**document["summary"]["mixing"]["amounts"])
+        quotas = document["summary"]["mixing"]["quotas"]
+        return [{name: Quota.from_dict(one) for name, one in of_source.items()} for of_source in quotas]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _unreadable("what was counted", folder / _DONE, error) from None
 

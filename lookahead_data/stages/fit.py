@@ -42,9 +42,10 @@ class Fit:
         for at in np.flatnonzero(over | ~is_supervised(batch)).tolist():
             if over[at]:
                 error = RowError("overlength", f"{lengths[at]:,} tokens, and the maximum is {self._limit:,}")
-                sieve.reject(at, error, outcome="filtered")
+                sieve.reject(at, error, outcome="filtered", tokens=int(lengths[at]))
             else:
-                sieve.reject(at, RowError("nothing_supervised", "no token of the row counts in the loss"))
+                error = RowError("nothing_supervised", "no token of the row counts in the loss")
+                sieve.reject(at, error, tokens=int(lengths[at]))
         return sieve.staged()
 
 

@@ -14,9 +14,13 @@ from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES, OTHER, SAFETY, Classes
 from lookahead_data.curation.fields import field_lists
-from lookahead_data.curation.sampling import chances
+from lookahead_data.curation.hashing import Hashes
+from lookahead_data.curation.mixing import Quota
+from lookahead_data.curation.ranks import not_after
+from lookahead_data.curation.sampling import chances, row_hashes
 from lookahead_data.curation.where import Condition, CountTokens
 from lookahead_data.errors import RowError
+from lookahead_data.rowhash import numbers_of
 from lookahead_data.talk import Talk
 
 
@@ -26,13 +30,17 @@ class Choice:
 
     Attributes:
         verdicts: on rows that curation leaves out (see `sink.verdicts`), by row; None are none.
-        rates: how often rows are written, by class; None is once each.
+        rates: how often rows are written, by class; None is once each, or by quotas.
+        quotas: how many of them are written, by class, where rows were counted.
+        file: the place of their file among the inputs.
         repeat: rows of this job may be written more than once.
         all_safe: all rows are of the class safety.
     """
 
     verdicts: pa.Table | None = None
     rates: Mapping[str, float] | None = None
+    quotas: Mapping[str, Quota] | None = None
+    file: int = 0
     repeat: bool = False
     all_safe: bool = False
 
@@ -73,6 +81,23 @@ class Selection:
             found += chances(talk, "conversation", self._settings.seed) < rate - found
         return found
 
+    def copies_due(self, talk: Talk, safe: Flags, numbers: Ints, quotas: Mapping[str, Quota]) -> Ints:
+        """How often each row is written so that quotas are met, shape (rows,).
+
+        Args:
+            numbers: of the rows in the corpus, shape (rows,).
+        """
+        found = np.where(safe, quotas[SAFETY].each, quotas[OTHER].each)
+        if any(quota.last for quota in quotas.values()):
+            hashes = self.hashes(talk)
+            for name, mine in zip(CLASSES, (safe, ~safe), strict=True):
+                found += mine & not_after(hashes, numbers, quotas[name].last)
+        return found
+
+    def hashes(self, talk: Talk) -> Hashes:
+        """The hashes in whose order rows are taken, shape (rows,)."""
+        return row_hashes(talk, "conversation", self._settings.seed)
+
 
 class Select:
     """Takes out rows that do not meet a condition, those with a verdict against them, and those that sampling
@@ -110,10 +135,15 @@ class Select:
         if self._settings.tells_safety:
             sieve.notes["safety"] = int(np.count_nonzero(safe))
             given["safety"] = pa.array(safe)
-        rates = self._choice.rates
+        rates, quotas = self._choice.rates, self._choice.quotas
         copies = np.ones(batch.num_rows, np.int64)
-        if rates is not None:
+        if quotas is not None:
+            numbers = numbers_of(batch.column("row").to_numpy(), self._choice.file).astype(np.int64)
+            copies = self._selection.copies_due(talk, safe, numbers, quotas)
+            rates = {name: quota.rate for name, quota in quotas.items()}
+        elif rates is not None:
             copies = self._selection.copies(talk, safe, rates)
+        if rates is not None:
             for name, mine in zip(CLASSES, (safe, ~safe), strict=True):
                 sieve.reject_all(mine & (copies == 0), sampled(name, rates[name]), outcome="filtered")
         if self._choice.repeat:

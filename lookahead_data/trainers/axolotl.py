@@ -14,8 +14,11 @@ MULTIPLE = 64
 def _settings(contents: Contents) -> str:
     kind = "" if contents.profile == "llama-factory" else "    ds_type: parquet\n"
     evaluated = ""
-    if VALIDATION in contents.settings.split:
-        evaluated = f"test_datasets:\n  - path: {quoted(contents.folder)}\n{kind}    split: {VALIDATION}\n"
+    if contents.evaluates:
+        evaluated = (
+            f"test_datasets:\n  - path: {quoted(contents.folder)}\n{kind}    split: {VALIDATION}\n"
+            "eval_strategy: epoch\n"
+        )
     return f"""base_model: {quoted(contents.model)}
 datasets:
   - path: {quoted(contents.folder)}

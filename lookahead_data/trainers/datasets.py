@@ -18,7 +18,10 @@ def loading(contents: Contents, split: str = TRAIN) -> str:
 
 
 def evaluation(contents: Contents) -> str:
-    """The argument of a trainer that evaluates on the split `validation`, as a line; none without that split."""
-    if VALIDATION not in contents.settings.split:
-        return ""
-    return f"    eval_dataset={loading(contents, VALIDATION)},\n"
+    """The argument of a trainer that gives it the split `validation`, as a line; none without rows of it."""
+    return f"    eval_dataset={loading(contents, VALIDATION)},\n" if contents.evaluates else ""
+
+
+def strategy(contents: Contents) -> str:
+    """The argument of its configuration that makes it evaluate: a dataset alone does not."""
+    return '        eval_strategy="epoch",\n' if contents.evaluates else ""

@@ -7,7 +7,7 @@ that begin at 0 again, and only where there is no attention mask and no cache
 
 from __future__ import annotations
 
-from lookahead_data.trainers.datasets import evaluation, loader, loading
+from lookahead_data.trainers.datasets import evaluation, loader, loading, strategy
 from lookahead_data.trainers.trainer import Contents, Trainer, quoted
 
 
@@ -25,15 +25,19 @@ tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
 trainer = Trainer(
     model=AutoModelForCausalLM.from_pretrained(model),
-    args=TrainingArguments(output_dir="trained"),
+    args=TrainingArguments(
+        output_dir="trained",
+{strategy(contents)}    ),
     data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=-100),
     train_dataset={loading(contents)},
 {evaluation(contents)}    processing_class=tokenizer,
 )
+trainer.train()
 """
 
 
 def _packed(contents: Contents) -> str:
+    single = "        per_device_eval_batch_size=1,  # as in training\n" if contents.evaluates else ""
     return f"""from datasets import {loader(contents)}
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, default_data_collator
 
@@ -46,10 +50,11 @@ trainer = Trainer(
     args=TrainingArguments(
         output_dir="trained",
         per_device_train_batch_size=1,  # one row of up to {contents.row_tokens:,} tokens; raise gradient_accumulation_steps
-    ),
+{strategy(contents)}{single}    ),
     data_collator=default_data_collator,
     train_dataset={loading(contents)},
 {evaluation(contents)})
+trainer.train()
 """
 
 

@@ -13,7 +13,7 @@ _OTHER = "has neither loss_mask nor seq_start_id"
 
 def _settings(contents: Contents) -> str:
     size = contents.row_tokens
-    evaluates = VALIDATION in contents.settings.split
+    evaluates = contents.evaluates
     validation = ""
     if evaluates:
         path = Path(contents.data) / contents.pattern(VALIDATION)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lookahead_data.config import TRAIN
-from lookahead_data.trainers.trainer import Contents, Trainer, quoted
+from lookahead_data.trainers.trainer import VALIDATION, Contents, Trainer, quoted
 
 _POSITIONS = {
     "packed-hf": 'torch.tensor([row["position_ids"]])',
@@ -35,6 +35,13 @@ def _settings(contents: Contents) -> str:
         "labels": padded("labels", -100),
     }
 """
+    validation = ""
+    if contents.evaluates:
+        pattern = quoted(contents.pattern(VALIDATION))
+        validation = f"""validation_loader = torch.utils.data.DataLoader(
+    Rows({pattern}), batch_size={batch_size}, collate_fn=collate
+)
+"""
     return f"""from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -42,16 +49,21 @@ import torch
 
 
 class Rows(torch.utils.data.IterableDataset):
+    def __init__(self, pattern):
+        self.pattern = pattern
+
     def __iter__(self):
-        for shard in sorted(Path({quoted(contents.data)}).glob({quoted(contents.pattern(TRAIN))})):
+        for shard in sorted(Path({quoted(contents.data)}).glob(self.pattern)):
             for batch in pq.ParquetFile(shard).iter_batches():
                 yield from batch.to_pylist()
 
 
 {collate}
 
-loader = torch.utils.data.DataLoader(Rows(), batch_size={batch_size}, collate_fn=collate)
-"""
+loader = torch.utils.data.DataLoader(
+    Rows({quoted(contents.pattern(TRAIN))}), batch_size={batch_size}, collate_fn=collate
+)
+{validation}"""
 
 
 def _pitfalls(contents: Contents) -> list[str]:

@@ -66,6 +66,7 @@ class Reading:
             supervised_tokens=self.tally.supervised_tokens,
             longest=self.longest,
             lengths=Counter(self.tally.lengths),
+            splits=tuple(dict.fromkeys(shard.split for shard in found.shards if shard.rows)),
         )
 
     def _read(self, reader: ShardReader, shard: Shard, listener: Listener) -> None:

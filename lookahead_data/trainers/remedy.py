@@ -42,7 +42,7 @@ def in_profile(settings: Settings, profile: str, longest: int) -> Settings:
     elif settings.pack is not None and not PROFILES[profile].packed:
         changes |= {"pack": None, "packing": Settings.packing, "tail": Settings.tail}
         if settings.overlength == "split":
-            changes["overlength"] = Settings.overlength  # unpacked, a document is not cut
+            changes["overlength"] = "drop"  # unpacked, a document is not cut
         else:
             changes["max_length"] = settings.document_limit
     return settings.replace(**changes)

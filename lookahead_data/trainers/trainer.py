@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lookahead_data.config import Settings
+from lookahead_data.config import TRAIN, Settings
 from lookahead_data.sink.card import data_files
 from lookahead_data.sink.profiles import PROFILES
 
@@ -29,6 +29,7 @@ class Contents:
         rows, tokens, supervised_tokens: in all shards.
         longest: tokens of the longest row.
         lengths: how many documents have how many tokens; unpacked rows are documents.
+        splits: those that have rows.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Contents:
     supervised_tokens: int
     longest: int
     lengths: Counter[int]
+    splits: tuple[str, ...] = (TRAIN,)
 
     @property
     def profile(self) -> str:
@@ -47,6 +49,11 @@ class Contents:
     @property
     def packed(self) -> bool:
         return self.settings.pack is not None
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are rows to evaluate on."""
+        return VALIDATION in self.splits
 
     @property
     def row_tokens(self) -> int:

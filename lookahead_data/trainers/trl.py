@@ -6,7 +6,7 @@ these and `seq_lengths`.
 
 from __future__ import annotations
 
-from lookahead_data.trainers.datasets import evaluation, loader, loading
+from lookahead_data.trainers.datasets import evaluation, loader, loading, strategy
 from lookahead_data.trainers.trainer import Contents, Trainer, quoted
 
 DEFAULT_MAX_LENGTH = 1024
@@ -26,9 +26,10 @@ trainer = SFTTrainer(
         output_dir="trained",
         max_length=None,  # TRL's default of {DEFAULT_MAX_LENGTH:,} cuts rows; the longest has {contents.longest:,} tokens
         packing=False,
-{packed if contents.packed else ""}    ),
+{strategy(contents)}{packed if contents.packed else ""}    ),
     train_dataset={loading(contents)},
 {evaluation(contents)})
+trainer.train()
 """
 
 

@@ -14,10 +14,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from recorded import Recorder, run_settings, save_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Trainer
 
 ARGUMENTS: dict[str, Any] = {
     "report_to": "none",
@@ -62,10 +63,25 @@ def run(trainer: str, settings: str, changes: dict[str, str], model: Path) -> Re
         steps = len(batches)
     else:
         kind = {"trl": "trl.SFTConfig", "hf": "transformers.TrainingArguments"}[trainer]
-        made = run_settings(settings, named, {kind: ARGUMENTS})["trainer"]
-        recorder = Recorder(made.model)
-        steps = made.train().global_step
+        steps, recorder = _trained(settings, named, kind)
     return Result(recorder.documents, recorder.loss, recorder.tokens, sorted(recorder.columns), steps)
+
+
+def _trained(settings: str, changes: dict[str, str], kind: str) -> tuple[int, Recorder]:
+    """Run settings, which train by themselves; gives the steps that were done, and what the model got."""
+    done: list[tuple[int, Recorder]] = []
+    train = Trainer.train
+
+    def recorded(self: Trainer, *args: Any, **given: Any) -> Any:
+        recorder = Recorder(self.model)
+        output = train(self, *args, **given)
+        done.append((output.global_step, recorder))
+        return output
+
+    with patch.object(Trainer, "train", recorded):
+        run_settings(settings, changes, {kind: ARGUMENTS})
+    ((steps, recorder),) = done
+    return steps, recorder
 
 
 def main(jobs: Path, results: Path) -> None:
