@@ -205,6 +205,12 @@ MODEL: tuple[Decorator[Any], ...] = (
         "auto (the tokenizer's own), none, alpaca, chatml, gemma, llama3, or a Jinja file.",
         default="auto",
     ),
+    _option(
+        "template_name",
+        "Which of the tokenizer's own templates auto takes, where it has several (tool_use, rag).",
+        metavar="NAME",
+        default="default",
+    ),
     click.option(
         "--template-arg",
         "template_args",
