@@ -53,12 +53,19 @@ def never_overlapping(tokens: Collection[str], others: Collection[str]) -> list[
 
 def safe_tokens(engine: Tokenizer, wanted: Collection[str]) -> tuple[str, ...]:
     """Those of the wanted added tokens beside which a text may always be cut, the longest first."""
-    added = engine.get_added_tokens_decoder().values()
-    if any(token.lstrip or token.rstrip or token.single_word or not token.content for token in added):
-        return ()  # whether they are found depends on what stands around them
+    added = [token for token in engine.get_added_tokens_decoder().values() if token.content]
     # Normalized tokens are searched for in normalized text, after the others have cut it.
     as_is = _leaves_alone(engine)
-    fixed = {token.content for token in added if not token.normalized or as_is}
+    if any(token.single_word for token in added):
+        return ()  # whether these are found depends on the letter before them
+    fixed = {
+        token.content
+        for token in added
+        # The others take white space beside them along.
+        if not (token.lstrip or token.rstrip)
+        and not (token.content[0].isspace() or token.content[-1].isspace())
+        and (not token.normalized or as_is)
+    }
     found = never_overlapping([token for token in wanted if token in fixed], [t.content for t in added])
     return tuple(sorted(found, key=lambda token: (-len(token), token)))
 
@@ -80,7 +87,7 @@ def are_newlines_apart(engine: Tokenizer, normalizer: str | None) -> bool:
     if normalizer not in (None, "NFC"):
         return False  # NFC joins nothing to a newline; of others that is not known
     added: Collection[AddedToken] = engine.get_added_tokens_decoder().values()
-    if any("\n" in token.content for token in added):
+    if any("\n" in token.content or token.lstrip for token in added):
         return False
     splitter = engine.pre_tokenizer
     match json.loads(splitter.__getstate__()) if splitter is not None else None:

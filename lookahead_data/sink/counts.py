@@ -212,6 +212,10 @@ NOTES: dict[str, str] = {
     "differs_from_inference": "the template renders a supervised turn otherwise than at inference",
     "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
     "(name one with --end-token)",
+    "special_tokens_as_text": "the text spells out special tokens, which stay text (--special-tokens allow makes "
+    "them tokens, as text needs that was rendered before; --special-tokens reject leaves such rows out)",
+    "answer_ends_with_special_token": "an answer ends with a special token written as text, which the model "
+    "learns to spell out: remove it from the corpus (the template ends the turn itself)",
     "reasoning_left_out": "the template leaves out the reasoning of a message",
     "safety_without_preview": "no preview, since a refusal's first tokens are the ones to keep "
     "(--preview-safety previews them too)",
