@@ -43,6 +43,7 @@ _PROBES = ("hello", "Answer", "x", "1", "é", " hello", "\nhello")
 
 
 _MANY = 1000
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class EncodingError(Exception):
@@ -125,9 +126,10 @@ class LoadedTokenizer:
 
     @functools.cached_property
     def guarded_ids(self) -> dict[str, int]:
-        """The ids of the guarded tokens, without the one for what the model does not know."""
+        """The ids of the guarded tokens, without those that any text may come to: the one for what the
+        model does not know, and those of single bytes."""
         unknown = self._unknown
-        ids = {token: self._engine.token_to_id(token) for token in self.guarded}
+        ids = {token: self._engine.token_to_id(token) for token in self.guarded if not _BYTE.fullmatch(token)}
         return {token: place for token, place in ids.items() if place is not None and place != unknown}
 
     @property
