@@ -21,7 +21,8 @@ from tokenizers import Encoding
 
 from lookahead_data.arrays import Ints, utf8_parts
 from lookahead_data.errors import TokenizerError
-from lookahead_data.model.tokenizer import LoadedTokenizer, failing
+from lookahead_data.model.breakage import failing
+from lookahead_data.model.tokenizer import LoadedTokenizer
 
 Ids = npt.NDArray[np.int32]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from lookahead_data.model.added import (
     pattern_of,
     written_tokens,
 )
+from lookahead_data.model.breakage import PANIC, failing
 from lookahead_data.model.files import (
     CONFIG,
     DEFAULT,
@@ -44,10 +44,6 @@ _PROBES = ("hello", "Answer", "x", "1", "é", " hello", "\nhello")
 
 _MANY = 1000
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-
-
-class EncodingError(Exception):
-    """The tokenizer broke on a text, whichever way it did."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,8 +134,8 @@ class LoadedTokenizer:
         token = getattr(model, "unk_token", None)
         if isinstance(token, str):
             return self._engine.token_to_id(token)
-        place = getattr(model, "unk_id", None)
-        return place if isinstance(place, int) else None
+        stated = re.match(rb'{"type":"Unigram","unk_id":(\d+)', model.__getstate__()[:100])
+        return int(stated[1]) if stated else None
 
     @functools.cached_property
     def safe_tokens(self) -> tuple[str, ...]:
@@ -270,21 +266,6 @@ class LoadedTokenizer:
         return self._engine.id_to_token(token_id)
 
 
-@contextmanager
-def failing() -> Iterator[None]:
-    """Raise `EncodingError` for whatever the binding raises, a panic in its native code included."""
-    try:
-        yield
-    except MemoryError:
-        raise EncodingError("it runs out of memory") from None
-    except Exception as error:  # the binding raises plain Exception
-        raise EncodingError(str(error)) from None
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise EncodingError(str(error)) from None
-
-
 def load_tokenizer(source: str) -> LoadedTokenizer:
     """Load a tokenizer and check it.
 
@@ -303,10 +284,13 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
     named = named_tokens(config, parse(files.get(SPECIAL_TOKENS, b"{}"), source, SPECIAL_TOKENS))
     generation = parse(files.get(GENERATION, b"{}"), source, GENERATION)
     try:
-        with failing():
-            engine = Tokenizer.from_buffer(raw)  # as a `str` it takes four times the memory
-    except EncodingError as error:
+        engine = Tokenizer.from_buffer(raw)  # as a `str` it takes four times the memory
+    except Exception as error:  # the binding raises plain Exception
         parse(raw, source, TOKENIZER)
+        raise TokenizerError(f"tokenizer.json cannot be loaded: {error}", where=source) from None
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
         raise TokenizerError(f"tokenizer.json cannot be loaded: {error}", where=source) from None
     dropout = getattr(engine.model, "dropout", None)
     if dropout:

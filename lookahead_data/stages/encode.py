@@ -281,11 +281,16 @@ class Encode:
         before, behind = len(self._prefix), len(self._suffix)
         rows = len(offsets) - 1
         filled = np.diff(offsets) > 0
-        ended = np.zeros(rows, bool)
-        if behind == 1 and self._end is not None:
-            ended[filled] = ids[offsets[1:][filled] - 1] == self._end
-        bounds = offsets + np.concatenate([[0], np.cumsum(before + np.where(ended, 0, behind))])
-        heads = bounds[:-1, None] + np.arange(before)
+        begun, ended = np.zeros(rows, bool), np.zeros(rows, bool)
+        if self._forged is None and before:
+            # Text that was rendered before has its own BOS.
+            long = np.flatnonzero(np.diff(offsets) >= before)
+            begun[long] = (ids[offsets[long, None] + np.arange(before)] == self._prefix).all(axis=1)
+        if behind == 1 and (self._end is not None or self._forged is None):
+            ended[filled] = ids[offsets[1:][filled] - 1] == self._suffix[0]
+        sizes = np.where(begun, 0, before) + np.where(ended, 0, behind)
+        bounds = offsets + np.concatenate([[0], np.cumsum(sizes)])
+        heads = bounds[:-1][~begun, None] + np.arange(before)
         tails = bounds[1:][~ended, None] - behind + np.arange(behind)
         own = np.ones(bounds[-1], bool)
         own[heads] = own[tails] = False
