@@ -108,6 +108,29 @@ GREEDY: dict[str, str] = {
     "many copies of the messages": "{% for a in range(99999) %}{{ messages }}{% endfor %}",
     "a filter that batches": "{{ messages | batch(10**11, 0) | list }}",
     "a filter that slices": "{{ messages | slice(10**11) | list }}",
+    "a large number, by powers of powers": "{{ ((10**1000)**1000)**1000 % 7 }}",
+    "a large number, by products": "{% set x = 10**900 %}{{ (x * x * x * x * x * x * x * x * x * x * x) ** 900 }}",
+    "a large number, read": "{{ (('9' * 60000) | int(0, 16)) ** 999 }}",
+    "long lists, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + [[0] * 7000] %}{% endfor %}"
+        "{{ n.x | length }}"
+    ),
+    "long texts, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + ['w' * 60000] %}{% endfor %}"
+        "{{ n.x | length }}"
+    ),
+    "long texts of a method, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + ['w'.ljust(60000)] %}{% endfor %}"
+        "{{ n.x | length }}"
+    ),
+    "long texts of a filter, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + ['w' | center(60000)] %}"
+        "{% endfor %}{{ n.x | length }}"
+    ),
+    "long lists of a filter, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}"
+        "{% set n.x = n.x + (messages | batch(90000, 0) | list) %}{% endfor %}{{ n.x | length }}"
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from lookahead_data.config import Settings
 from lookahead_data.errors import RowError, SettingsError, TemplateError
 from lookahead_data.model.engines import Engine, Engines
 from lookahead_data.model.files import DEFAULT
+from lookahead_data.model.rope import plain
 from lookahead_data.model.template import BUILTIN, ChatTemplate, find_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -187,7 +188,7 @@ def _samples(template: ChatTemplate) -> Iterator[str]:
     ):
         for asks in (False, True):
             with contextlib.suppress(RowError):
-                yield template.render_plain(messages[:-1] if asks else messages, add_generation_prompt=asks)
+                yield plain(template.render(messages[:-1] if asks else messages, add_generation_prompt=asks))
 
 
 def _document_end(settings: Settings, tokenizer: LoadedTokenizer) -> int | None:

@@ -31,6 +31,7 @@ from lookahead_data.model.limits import (
     check_arguments,
     check_format,
     check_join,
+    check_made,
     check_operation,
     check_replace,
     length_of,
@@ -183,7 +184,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             check_format(owner)
         if isinstance(owner, str) and getattr(obj, "__name__", "") == "replace":
             check_replace(owner, *args)
-        return super().call(context, obj, *args, **kwargs)
+        return check_made(super().call(context, obj, *args, **kwargs))
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
@@ -212,7 +213,7 @@ def _limited_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
             separators = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, str)]
             for value in values:
                 check_join(max(separators, key=str.__len__, default=""), value)
-        return function(*args, **kwargs)
+        return check_made(function(*args, **kwargs))
 
     return limited_filter
 
