@@ -225,7 +225,11 @@ MODEL: tuple[Decorator[Any], ...] = (
         "text with (default: the tokenizer's EOS; '' is none).",
         metavar="TOKEN",
     ),
-    _choice("special_tokens", "Text of the corpus that looks like a special token."),
+    _choice(
+        "special_tokens",
+        "Special tokens that the corpus spells out: keep them as text, make them tokens (for text that was "
+        "rendered before), or leave their rows out.",
+    ),
     _choice("supervise", "Which answers of a conversation count in the loss."),
     _choice("engine", "What encodes; auto is gigatoken where it can be used, audited against tokenizers."),
     click.option(
