@@ -161,17 +161,21 @@ def test_prompts_have_the_ids_of_the_rendered_prompt(made: str, template: str, t
     assert compared or template in ("inst", "prefilled")
 
 
-@pytest.mark.parametrize("name", ["llama2", "llama3_1", "qwen3"])
+REAL = ["llama2", "llama3_1", "qwen3"]
+
+
+@pytest.mark.parametrize("name", REAL)
 def test_prompts_of_real_tokenizers_have_the_ids_of_the_rendered_prompt(
     name: str, shared: Path, tmp_path: Path
 ) -> None:
+    # Each template with one of the tokenizers, since these take long to load.
     templates = [*BUILTIN, *map(str, sorted((shared / "golden" / "templates").glob("*.jinja")))]
     total = 0
-    for at, template in enumerate(templates):
+    for at, template in enumerate(templates[REAL.index(name) :: len(REAL)]):
         compared, wrong = mismatches(shared / "tokenizers" / name, tmp_path / str(at), template, count=30)
         assert not wrong, template
         total += compared
-    assert total > 100
+    assert total >= 30
 
 
 def test_tokens_that_overlap_are_no_borders() -> None:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from lookahead_data.model.watch import watched
+
 SECONDS = 10.0
 """The time in which a template must have rendered one conversation. Real ones take milliseconds."""
 
@@ -52,22 +54,37 @@ def limited(texts: int) -> Iterator[None]:
         texts: characters of the texts that the template is given.
 
     Raises:
-        LimitError: in the block, when it takes too long or makes too much. In the main thread a signal stops
-            it; in others the time is looked at whenever something is made or called.
+        LimitError: in the block, when it takes too long or makes too much.
     """
     tokens = (_room.set(ROOM + COPIES * texts), _made.set([0]), _until.set(time.monotonic() + SECONDS))
-    alarmed = threading.current_thread() is threading.main_thread()
-    if alarmed:
-        before = signal.signal(signal.SIGALRM, _ring)
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        with _alarmed() if threading.current_thread() is threading.main_thread() else _watched():
+            yield
+    finally:
+        for variable, token in zip((_room, _made, _until), tokens, strict=True):
+            variable.reset(token)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _alarmed() -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _ring)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         yield
     finally:
-        if alarmed:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-        for variable, token in zip((_room, _made, _until), tokens, strict=True):
-            variable.reset(token)  # type: ignore[attr-defined]
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    try:
+        with watched(SECONDS, LimitError):
+            yield
+    except LimitError as error:
+        if not error.args:  # raised from outside, without words
+            _ring()
+        raise
 
 
 def _ring(*_: object) -> None:
