@@ -151,6 +151,8 @@ class Settings:
             `builtin`.
         chat_template: `auto` (the tokenizer's own), `none` (plain concatenation), a built-in name, or
             a file.
+        template_name: which of the tokenizer's own templates `auto` takes, where it has several by name;
+            None takes the one called `default`.
         template_args: further variables for the template, such as `enable_thinking`.
         template_date: the day that `strftime_now` gives, `YYYY-MM-DD`; None is the day of planning.
         end_token: a token put after the last answer where the template ends the turn with none, and
@@ -228,6 +230,7 @@ class Settings:
 
     tokenizer: str | None = None
     chat_template: str = "auto"
+    template_name: str | None = None
     template_args: Mapping[str, Any] = field(default_factory=dict)
     template_date: str | None = None
     end_token: str | None = None
@@ -530,6 +533,7 @@ _OPTIONAL = (
     "near_dedup",
     "evaluation_field",
     "tokenizer",
+    "template_name",
     "template_date",
     "end_token",
     "max_length",

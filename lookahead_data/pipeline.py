@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from lookahead_data import columns
 from lookahead_data.arrays import Ints
-from lookahead_data.batches import Packing, Reject, Staged
+from lookahead_data.batches import Packing, Reject, Sieve, Staged
 from lookahead_data.columns import check_chain
 from lookahead_data.config import Settings
 from lookahead_data.curation.mixing import Amounts, is_safety_set, repeats, source_of
-from lookahead_data.errors import InputError, OutputError
+from lookahead_data.errors import InputError, OutputError, RowError
+from lookahead_data.model.breakage import EncodingError
 from lookahead_data.model.engines import PLAIN
 from lookahead_data.model.frames import Frames
 from lookahead_data.model.load import Model
@@ -115,11 +116,37 @@ def run_stages(
         notes = Counter(staged.notes)
         batch = staged.batch
         for stage in stages:
-            result = stage(batch)
+            result = run_stage(stage, batch)
             batch = result.batch
             rejects += result.rejects
             notes += result.notes
         yield Converted(batch, rejects, _count(batch, read, rejects, notes, file), size)
+
+
+def run_stage(stage: Stage, batch: pa.RecordBatch) -> Staged:
+    """Run a batch through a stage; rows on which the tokenizer breaks are rejected, and no others.
+
+    They are found by halving the batch.
+    """
+    try:
+        return stage(batch)
+    except EncodingError as error:
+        if not batch.num_rows:
+            raise
+        if batch.num_rows == 1:
+            sieve = Sieve(batch)
+            said = " ⏎ ".join(message["content"] or "" for message in batch.column("messages")[0].as_py())
+            sieve.reject(0, RowError("tokenizer_failed", error.problem[:300]), said[:200])
+            nothing = stage(batch.slice(0, 0))
+            return replace(nothing, rejects=sieve.rejects)
+    middle = batch.num_rows // 2
+    first, second = (run_stage(stage, part) for part in (batch.slice(0, middle), batch.slice(middle)))
+    joined = pa.Table.from_batches([first.batch, second.batch]).combine_chunks().to_batches()
+    return Staged(
+        joined[0] if joined else first.batch,
+        [*first.rejects, *second.rejects],
+        first.notes + second.notes,
+    )
 
 
 def run_unit(

@@ -130,7 +130,7 @@ class Plan:
         evaluation: the files of evaluation items that the corpus must not hold.
         function: the SHA-256 of the module of the user's function that tells safety rows, if there is one.
         shapes: those of the inputs, in their order: the arguments of `source.conversations.Shape`.
-        tokenizer: name and SHA-256.
+        tokenizer: name, SHA-256, and the tokens that text of the corpus must not become (`guarded`).
         template: name and SHA-256, or None for plain concatenation.
         warnings: what was noticed on planning, for people.
     """
@@ -139,7 +139,7 @@ class Plan:
     inputs: tuple[InputFile, ...]
     units: tuple[Unit, ...]
     shapes: tuple[Mapping[str, Any], ...]
-    tokenizer: Mapping[str, str]
+    tokenizer: Mapping[str, Any]
     template: Mapping[str, str] | None
     warnings: tuple[str, ...] = ()
     evaluation: tuple[InputFile, ...] = ()

@@ -40,7 +40,11 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
     template = {"name": model.template.name, "sha256": model.template.sha256} if model.template else None
     plan = replace(
         plan_corpus(files, settings, shapes),
-        tokenizer={"name": model.tokenizer.name, "sha256": model.tokenizer.sha256},
+        tokenizer={
+            "name": model.tokenizer.name,
+            "sha256": model.tokenizer.sha256,
+            "guarded": list(model.tokenizer.guarded),
+        },
         template=template,
         warnings=(*warnings, *model.warnings),
     )

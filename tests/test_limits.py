@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import resource
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from jobs import ELSEWHERE, forked, limit_memory, problems
 from outcomes import unconserved
 
 import lookahead_data as la
+from lookahead_data.errors import RowError
 from lookahead_data.model import limits
+from lookahead_data.model.template import ChatTemplate
 from lookahead_data.source import records
 
 pytestmark = pytest.mark.skipif(ELSEWHERE, reason="limits memory as Linux does")
@@ -108,6 +112,29 @@ GREEDY: dict[str, str] = {
     "many copies of the messages": "{% for a in range(99999) %}{{ messages }}{% endfor %}",
     "a filter that batches": "{{ messages | batch(10**11, 0) | list }}",
     "a filter that slices": "{{ messages | slice(10**11) | list }}",
+    "a large number, by powers of powers": "{{ ((10**1000)**1000)**1000 % 7 }}",
+    "a large number, by products": "{% set x = 10**900 %}{{ (x * x * x * x * x * x * x * x * x * x * x) ** 900 }}",
+    "a large number, read": "{{ (('9' * 60000) | int(0, 16)) ** 999 }}",
+    "long lists, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + [[0] * 7000] %}{% endfor %}"
+        "{{ n.x | length }}"
+    ),
+    "long texts, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + ['w' * 60000] %}{% endfor %}"
+        "{{ n.x | length }}"
+    ),
+    "long texts of a method, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + ['w'.ljust(60000)] %}{% endfor %}"
+        "{{ n.x | length }}"
+    ),
+    "long texts of a filter, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}{% set n.x = n.x + ['w' | center(60000)] %}"
+        "{% endfor %}{{ n.x | length }}"
+    ),
+    "long lists of a filter, kept": (
+        "{% set n = namespace(x=[]) %}{% for a in range(999) %}"
+        "{% set n.x = n.x + (messages | batch(90000, 0) | list) %}{% endfor %}{{ n.x | length }}"
+    ),
 }
 
 
@@ -144,6 +171,31 @@ def test_a_greedy_template_loses_no_more_than_its_rows(case: str, tmp_path: Path
     template.write_text(MESSAGES + GREEDY[case])
     seconds = 0.3 if case in LASTING else 5
     assert problems(forked(with_template, inputs, template, tmp_path / "out", seconds)) == []
+
+
+def test_time_is_limited_in_other_threads_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 0.3)
+    endless = ChatTemplate(MESSAGES + GREEDY["loops"], name="endless")
+    quick = ChatTemplate(MESSAGES, name="quick")
+    found: list[str] = []
+
+    def work() -> None:
+        for template in (quick, endless, quick, endless):
+            try:
+                found.append(template.render(PAIRS_AS_MESSAGES))
+            except RowError as error:
+                found.append(error.message)
+        time.sleep(0.3)  # nothing is raised afterwards
+        found.append("done")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(timeout=60)
+    slow = "the template takes too much: it takes longer than 0.3 seconds"
+    assert found == ["ab", slow, "ab", slow, "done"]
+
+
+PAIRS_AS_MESSAGES = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
 
 
 LINKS: dict[str, list[tuple[str, str]]] = {

@@ -11,7 +11,7 @@ import pytest
 from helpers import PARTS, conversation
 
 from lookahead_data.assets import train_tokenizer
-from lookahead_data.errors import RowError, TokenizerError
+from lookahead_data.errors import RowError, TemplateError, TokenizerError
 from lookahead_data.model.rope import pieces_of
 from lookahead_data.model.template import BUILTIN, ChatTemplate, builtin_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
@@ -135,6 +135,23 @@ def test_a_template_that_loops_for_ever_in_itself_is_stopped() -> None:
         template.render(conversation("q", "a"))
 
 
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (
+            "{% autoescape true %}{{ messages[0].content }}{% endautoescape %}",
+            "line 1: .*autoescape.* not supported",
+        ),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply"),
+        ("{% if 1 %}" * 3000 + "x" + "{% endif %}" * 3000, "nested too deeply|cannot be compiled"),
+        ("{% for a in [1] %}" * 60 + "x" + "{% endfor %}" * 60, "nested too deeply|cannot be compiled"),
+    ],
+)
+def test_templates_that_cannot_be_traced_or_compiled_are_refused(source: str, problem: str) -> None:
+    with pytest.raises(TemplateError, match=problem):
+        ChatTemplate(source, name="odd")
+
+
 ODD = [
     "{% for m in messages %}{{ m.content | upper ~ '|' ~ m.role }}{% endfor %}",
     "{% for m in messages %}{{ '%s|%s' | format(m.role, m.content) }}{% endfor %}",
@@ -157,6 +174,11 @@ ODD = [
     "{% for m in messages %}{{ m | dictsort }}{{ m.items() | list }}{{ [[[[[[m.content]]]]]] | tojson }}{% endfor %}",
     "{% for m in messages %}{{ m.content.format('x') }}{{ m.content.slot is defined }}{{ m.content.cut is defined }}{% endfor %}",
     "{% for m in messages %}{{ {m.content: 1}[m.content] }}{{ m.content == 'a' }}{% endfor %}",
+    "{% for m in messages %}{{ {m.content: 1} }}{{ {m.content: 1} | tojson }}{{ {(m.content, 1): 1} | list }}{% endfor %}",
+    "{% for m in messages %}{{ m.items() }}{{ m.values() }}{{ 'a' ~ {m.content: 1}.keys() }}{% endfor %}",
+    "{% for m in messages %}{% set n = namespace(x=m.content) %}{{ n }}{{ 'a' ~ n }}{{ n | string }}{% endfor %}",
+    "{% for m in messages %}{{ '%s' % {m.content: 1} }}{{ '{}'.format(namespace(x=m.content)) }}{% endfor %}",
+    "{% for m in messages %}{{ {m.content: 1} | items | list }}{{ {m.content: 1} | dictsort }}{{ [m] | groupby('content') | list }}{% endfor %}",
 ]
 
 

@@ -126,13 +126,20 @@ def test_newlines_that_may_belong_to_what_follows_stay_there(
     assert piecewise(tokenizers[name])._borders.split(text) == ["", "<|im_end|>", rest]
 
 
-@pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word"])
-def test_a_tokenizer_with_tokens_that_look_beside_them_is_asked_for_whole_texts(
-    flag: str, tmp_path: Path
-) -> None:
-    token = AddedToken("<odd>", normalized=False, **{flag: True})
+def test_a_tokenizer_whose_tokens_must_be_whole_words_is_asked_for_whole_texts(tmp_path: Path) -> None:
+    token = AddedToken("<odd>", normalized=False, single_word=True)
     tokenizer = changed(tmp_path / "odd", tokens=[token])
     assert isinstance(choose_engine("tokenizers", tokenizer), TokenizersEngine)
+
+
+@pytest.mark.parametrize("flag", ["lstrip", "rstrip"])
+def test_tokens_that_take_white_space_along_cut_nothing(flag: str, tmp_path: Path) -> None:
+    token = AddedToken("<odd>", normalized=False, **{flag: True})
+    tokenizer = changed(tmp_path / "odd", tokens=[token])
+    engine = piecewise(tokenizer)
+    texts = ["a <odd> b", "<|im_end|>\n<odd>\n<|im_end|> \n\nc", "<|im_end|>\n \n<odd><odd>  <|im_start|>\nd"]
+    assert engine._borders.split(texts[0]) == [texts[0]]
+    assert agree(engine, TokenizersEngine(tokenizer), texts)
 
 
 def test_a_tokenizer_that_minds_the_start_of_a_text_is_asked_for_whole_texts(llama_like: Path) -> None:

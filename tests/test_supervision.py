@@ -390,7 +390,7 @@ def test_one_by_one_is_the_oracle_of_the_batch(messages: list[Message], builtin:
 
     render = Render(Settings(mode="none"), builtin, template_for("think", builtin))
     encode = Encode(Settings(mode="none"), builtin, Engines(builtin).get("tokenizers"), framed=False)
-    segments = render._segments(render.rule.render(messages))
+    segments = render._segments(render.rule.render(messages), messages)
     batch = pa.RecordBatch.from_pydict(
         {"row": [0], "segments": [segments]}, schema=columns.schema(["row", "segments"])
     )

@@ -205,13 +205,14 @@ def _most_units(files: Sequence[InputFile], settings: Settings) -> int:
 
 def _missing(tasks: Sequence[_Task], of: int, job: Job) -> OutputError:
     kind = "units" if isinstance(tasks[0].what, Unit) else "ranges"
+    killed = any("SIGKILL" in task.deaths[-1] for task in tasks)
     names = [f"{_named(task.what, job.plan)}: {task.deaths[-1]}" for task in tasks]
     return OutputError(
         f"workers died {TRIES} times over {len(tasks)} of {of} {kind}, which are missing: "
         + "; ".join(names),
         where=str(job.folder),
-        remedy=f"SIGKILL mostly means out of memory: try fewer --workers. All other {kind} are finished, "
-        "and the same command goes on with these.",
+        remedy=("SIGKILL mostly means out of memory: try fewer --workers. " if killed else "")
+        + f"All other {kind} are finished, and the same command goes on with these.",
     )
 
 

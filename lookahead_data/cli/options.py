@@ -214,6 +214,12 @@ MODEL: tuple[Decorator[Any], ...] = (
         "auto (the tokenizer's own), none, alpaca, chatml, gemma, llama3, or a Jinja file.",
         default="auto",
     ),
+    _option(
+        "template_name",
+        "Which of the tokenizer's own templates auto takes, where it has several (tool_use, rag).",
+        metavar="NAME",
+        default="default",
+    ),
     click.option(
         "--template-arg",
         "template_args",
@@ -228,7 +234,11 @@ MODEL: tuple[Decorator[Any], ...] = (
         "text with (default: the tokenizer's EOS; '' is none).",
         metavar="TOKEN",
     ),
-    _choice("special_tokens", "Text of the corpus that looks like a special token."),
+    _choice(
+        "special_tokens",
+        "Special tokens that the corpus spells out: keep them as text, make them tokens (for text that was "
+        "rendered before), or leave their rows out.",
+    ),
     _choice("supervise", "Which answers of a conversation count in the loss."),
     _choice("engine", "What encodes; auto is gigatoken where it can be used, audited against tokenizers."),
     click.option(

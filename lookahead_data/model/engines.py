@@ -21,6 +21,7 @@ from tokenizers import Encoding
 
 from lookahead_data.arrays import Ints, utf8_parts
 from lookahead_data.errors import TokenizerError
+from lookahead_data.model.breakage import failing
 from lookahead_data.model.tokenizer import LoadedTokenizer
 
 Ids = npt.NDArray[np.int32]
@@ -170,7 +171,8 @@ class GigatokenEngine:
             ak.index.Index64(offsets), characters, parameters={"__array__": "string"}
         )
         # On this thread alone: a job's cores are its workers'.
-        found = self._engine.encode_batch(ak.Array(layout), parallel=False).layout
+        with failing():
+            found = self._engine.encode_batch(ak.Array(layout), parallel=False).layout
         ids = np.asarray(found.content.data).view(np.int32)
         self._forget(int(offsets[-1] - offsets[0]))
         return ids, np.asarray(found.offsets).astype(np.int64)

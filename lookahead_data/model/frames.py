@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,11 +94,12 @@ class Frames:
         """
         found: list[Around] = []
         parts: list[Part] = []
-        before_flag: bool | None = None
-        for segment, supervised in pieces:
-            if supervised == before_flag:
+        for (left, left_flag), (right, flag) in pairwise(pieces):
+            if flag == left_flag:
                 return None  # two segments that are told apart by nothing
-            before_flag = supervised
+            if left_flag and not self._is_border(left[-1], right[0]):
+                return None  # a token may join an answer to what follows
+        for segment, supervised in pieces:
             literal, inside = "", False
             for piece in segment:
                 if piece.slot is None:
@@ -127,6 +129,14 @@ class Frames:
             return None
         found[-1] = found[-1]._replace(after=self.number(parts))
         return found
+
+    def _is_border(self, left: Piece, right: Piece) -> bool:
+        """Whether the tokenizer cuts a text between two pieces, whatever they say."""
+        safe = self._tokenizer.safe_tokens
+        return bool(
+            (left.slot is None and left.text.endswith(safe))
+            or (right.slot is None and right.text.startswith(safe))
+        )
 
     def _cut(self, text: str) -> tuple[str, str, str] | None:
         """The text before the first border, from there to the end of the last one, and the rest."""

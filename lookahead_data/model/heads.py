@@ -224,7 +224,7 @@ def _head_ends(
     sure &= (cuts == sizes) | (found > count)
     if tokenizer.normalizes:
         sure &= is_nfc(heads, np.minimum(ends + MARGIN, cuts))
-    sure &= ~contain_any(heads, tokenizer.special)
+    sure &= ~contain_any(heads, tokenizer.guarded)
     whole = (found <= count) & sure
     known = cuts == sizes
     if not known.all():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,10 @@ import pyarrow as pa
 
 from lookahead_data.arrays import Ints
 from lookahead_data.config import Settings
-from lookahead_data.errors import SettingsError, TemplateError
+from lookahead_data.errors import RowError, SettingsError, TemplateError
 from lookahead_data.model.engines import Engine, Engines
+from lookahead_data.model.files import DEFAULT
+from lookahead_data.model.rope import plain
 from lookahead_data.model.template import BUILTIN, ChatTemplate, find_template
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 
@@ -92,6 +95,8 @@ def load_model(
     """
     engines = engines or Engines(require_tokenizer(settings))
     tokenizer = engines.tokenizer
+    if settings.template_name is not None:
+        _check_template_name(settings, tokenizer)
     warnings = list(tokenizer.warnings)
     if settings.end_token and tokenizer.token_id(settings.end_token) is None:
         raise SettingsError(
@@ -108,7 +113,7 @@ def load_model(
                 "template ends turns; if the model's own pre-training had another token there, name that with --end-token"
             )
         return Model(engines, None, encoding, tuple(warnings), end_id, pad_id)
-    found = find_template(settings.chat_template, tokenizer.chat_template, tokenizer.name)
+    found = find_template(settings.chat_template, _own_template(settings, tokenizer), tokenizer.name)
     if found is None and settings.chat_template == "auto":
         if kinds & {"messages", "sharegpt"}:
             raise TemplateError(
@@ -130,12 +135,60 @@ def load_model(
             today=datetime.date.fromisoformat(day) if day else None,
         )
         template.probe()
+        engines.tokenizer = tokenizer.guarding([template.source, *_samples(template)])
     elif not tokenizer.suffix_ids and not settings.end_token:
         warnings.append(
             "without a chat template nothing ends the answer, since the tokenizer adds no end token; "
             "name one with --end-token to have the model learn where to stop"
         )
     return Model(engines, template, encoding, tuple(warnings), pad_id=pad_id)
+
+
+def _check_template_name(settings: Settings, tokenizer: LoadedTokenizer) -> None:
+    names = ", ".join(sorted(tokenizer.templates))
+    if settings.chat_template != "auto":
+        raise SettingsError(
+            f"--template-name names one of the tokenizer's own chat templates, and --chat-template is "
+            f"{settings.chat_template}",
+            remedy="Use one or the other.",
+        )
+    if settings.template_name not in tokenizer.templates:
+        raise SettingsError(
+            f"the tokenizer has no chat template {settings.template_name!r}",
+            where=tokenizer.name,
+            remedy=f"Choose with --template-name: {names}." if names else "It has no chat template at all.",
+        )
+
+
+def _own_template(settings: Settings, tokenizer: LoadedTokenizer) -> str | None:
+    """The tokenizer's own template that the settings ask for; None if it has none.
+
+    Raises:
+        TemplateError: it has several, and none of them is the default.
+    """
+    own = tokenizer.templates.get(settings.template_name or DEFAULT)
+    if own is None and tokenizer.templates and settings.chat_template == "auto":
+        names = ", ".join(sorted(tokenizer.templates))
+        raise TemplateError(
+            f"the tokenizer has several chat templates and none called {DEFAULT!r}: {names}",
+            where=tokenizer.name,
+            remedy="Choose one with --template-name, or another template with --chat-template.",
+        )
+    return own
+
+
+def _samples(template: ChatTemplate) -> Iterator[str]:
+    """A few conversations as the template writes them, for the tokens that it puts together from parts."""
+    user, answer = {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}
+    for messages in (
+        [user, answer, user, answer],
+        [{"role": "system", "content": "."}, user, answer],
+        [user, {**answer, "reasoning_content": "."}],
+        [user, answer, {"role": "tool", "content": "."}, answer],
+    ):
+        for asks in (False, True):
+            with contextlib.suppress(RowError):
+                yield plain(template.render(messages[:-1] if asks else messages, add_generation_prompt=asks))
 
 
 def _document_end(settings: Settings, tokenizer: LoadedTokenizer) -> int | None:

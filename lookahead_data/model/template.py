@@ -25,18 +25,20 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lookahead_data.errors import RowError, TemplateError
+from lookahead_data.model.held import check_source, inner_values, is_known
 from lookahead_data.model.limits import (
     LimitError,
     bounded,
     check_arguments,
     check_format,
     check_join,
+    check_made,
     check_operation,
     check_replace,
     length_of,
     limited,
 )
-from lookahead_data.model.rope import Piece, Rope, concat, join, pieces_of, slot_of
+from lookahead_data.model.rope import UNKNOWN, Piece, Rope, concat, join, pieces_of, slot_of
 from lookahead_data.model.trace import mark_opaque
 
 Message = Mapping[str, str]
@@ -88,6 +90,10 @@ class ChatTemplate:
             raise TemplateError(
                 f"is not valid Jinja, line {error.lineno}: {error.message}", where=f"chat template {name}"
             ) from None
+        except RecursionError:
+            raise TemplateError("is nested too deeply", where=f"chat template {name}") from None
+        except (MemoryError, OverflowError, SyntaxError, ValueError) as error:
+            raise TemplateError(f"cannot be compiled: {error}", where=f"chat template {name}") from None
 
     def probe(self) -> None:
         """Find out in which form the template wants content, plain text or a list of parts.
@@ -163,6 +169,7 @@ class _Refusal(jinja2.TemplateError):
 
 
 def _compile(environment: jinja2.Environment, source: str) -> jinja2.Template:
+    check_source(environment, source)
     return environment.from_string(source)
 
 
@@ -183,7 +190,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             check_format(owner)
         if isinstance(owner, str) and getattr(obj, "__name__", "") == "replace":
             check_replace(owner, *args)
-        return super().call(context, obj, *args, **kwargs)
+        return check_made(super().call(context, obj, *args, **kwargs))
 
     @staticmethod
     def concat(pieces: Iterable[str]) -> str:
@@ -212,7 +219,7 @@ def _limited_filter(name: str, function: Callable[..., Any]) -> Callable[..., An
             separators = [value for value in (*args[1:], *kwargs.values()) if isinstance(value, str)]
             for value in values:
                 check_join(max(separators, key=str.__len__, default=""), value)
-        return function(*args, **kwargs)
+        return check_made(function(*args, **kwargs))
 
     return limited_filter
 
@@ -360,7 +367,13 @@ def _join(context: Any, value: Iterable[Any], d: str = "", attribute: str | int 
 
 def _finalize(value: Any) -> Any:
     """What is printed of a value: of a list with ropes in it, say, text that counts as the messages'."""
-    return value if isinstance(value, str) else _absorbed(str(value), (value,))
+    if isinstance(value, str):
+        return value
+    text = str(value)
+    if not is_known(value) and text:
+        mark_opaque("a value of unknown kind")
+        return Rope([Piece(text, UNKNOWN)])
+    return _absorbed(text, (value,))
 
 
 def _absorbed(text: str, sources: Iterable[Any]) -> str:
@@ -375,13 +388,8 @@ def _absorbed(text: str, sources: Iterable[Any]) -> str:
 def _first_rope(value: Any, depth: int) -> Rope | None:
     if isinstance(value, Rope):
         return value
-    inner: Iterable[Any] = ()
-    if isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, list | tuple):
-        inner = value
     if depth:
-        for item in inner:
+        for item in inner_values(value):
             if (found := _first_rope(item, depth - 1)) is not None:
                 return found
     return None

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.resources
-import json
 import re
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,30 +14,36 @@ import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
 from lookahead_data.errors import TokenizerError
-
-_GENERATION = "generation_config.json"
-
-FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "special_tokens_map.json",
-    _GENERATION,
+from lookahead_data.model import borders
+from lookahead_data.model.added import (
+    add_configured,
+    ending_tokens,
+    longest_first,
+    mark_special,
+    named_tokens,
+    pattern_of,
+    written_tokens,
 )
-"""The files that are read of a tokenizer's folder; only the first is needed."""
+from lookahead_data.model.breakage import PANIC, failing
+from lookahead_data.model.files import (
+    CONFIG,
+    DEFAULT,
+    GENERATION,
+    REMEDY,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    digest_of,
+    find_files,
+    parse,
+    templates_of,
+)
 
 _ANCHOR = "\n"
 _PROBES = ("hello", "Answer", "x", "1", "é", " hello", "\nhello")
 
-_NEWLINES_APART = tuple(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-    + digits
-    + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    for digits in (r"\p{N}", r"\p{N}{1,3}")
-)
-"""The splitters of Qwen and of Llama 3. In both, newlines at a text's start that no white space follows are
-a piece of their own: nothing that stands before `[\\r\\n]+` begins with a newline, that takes all of them, and
-nothing looks back."""
+
+_MANY = 1000
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,9 +53,11 @@ class LoadedTokenizer:
     Attributes:
         name: what the user called it.
         sha256: of `tokenizer.json`, and of what else of its folder the result depends on.
-        special: the tokens that are special, longest first.
+        special: the added tokens with the flag `special`, longest first.
+        guarded: the added tokens that text of the corpus must not become, longest first: the special ones,
+            those that chat templates write, and those that end generation.
         named: `bos_token`, `eos_token` and the like, as its configuration gives them.
-        chat_template: the tokenizer's own chat template (Jinja), or None.
+        templates: the tokenizer's own chat templates (Jinja) by name.
         eos_id: the token that ends a text, as its configuration names it, else as `generation_config.json`
             does; None where neither does.
         prefix_ids, suffix_ids: what its post-processor puts around a text (BOS, EOS).
@@ -66,8 +70,9 @@ class LoadedTokenizer:
     name: str
     sha256: str
     special: tuple[str, ...]
+    guarded: tuple[str, ...]
     named: dict[str, str]
-    chat_template: str | None
+    templates: Mapping[str, str]
     eos_id: int | None
     prefix_ids: tuple[int, ...]
     suffix_ids: tuple[int, ...]
@@ -89,58 +94,67 @@ class LoadedTokenizer:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))  # IPython would print the whole vocabulary
 
+    @property
+    def chat_template(self) -> str | None:
+        """The tokenizer's own chat template, the one that is used unless another one is named."""
+        return self.templates.get(DEFAULT)
+
+    def guarding(self, templates: Collection[str]) -> LoadedTokenizer:
+        """This tokenizer with the tokens guarded that these chat templates write too.
+
+        The engine is shared: from then on it leaves them as text with the special ones.
+        """
+        written = written_tokens(self._engine, templates)
+        if set(written) <= set(self.guarded):
+            return self
+        mark_special(self._engine, written)
+        return replace(self, guarded=longest_first([*self.guarded, *written]))
+
     @functools.cached_property
     def special_pattern(self) -> re.Pattern[str] | None:
-        """Matches each special token in a text, the longest first; None if there are none.
+        """Matches each special token in a text; None if there are none (see `pattern_of`)."""
+        return pattern_of(self._engine, self.special)
 
-        Some tokens swallow the white space beside them (Phi-3's do); it is part of the match.
-        """
-        tokens = self._engine.get_added_tokens_decoder().values()
-        before = {token.content: r"\s*" for token in tokens if token.lstrip}
-        behind = {token.content: r"\s*" for token in tokens if token.rstrip}
-        patterns = [
-            before.get(token, "") + re.escape(token) + behind.get(token, "") for token in self.special
-        ]
-        return re.compile("|".join(patterns)) if patterns else None
+    @functools.cached_property
+    def guarded_pattern(self) -> re.Pattern[str] | None:
+        """Matches each guarded token in a text; None if there are none (see `pattern_of`)."""
+        return pattern_of(self._engine, self.guarded)
+
+    @functools.cached_property
+    def guarded_ids(self) -> dict[str, int]:
+        """The ids of the guarded tokens, without those that any text may come to: the one for what the
+        model does not know, and those of single bytes."""
+        unknown = self._unknown
+        ids = {token: self._engine.token_to_id(token) for token in self.guarded if not _BYTE.fullmatch(token)}
+        return {token: place for token, place in ids.items() if place is not None and place != unknown}
+
+    @property
+    def _unknown(self) -> int | None:
+        model = self._engine.model
+        token = getattr(model, "unk_token", None)
+        if isinstance(token, str):
+            return self._engine.token_to_id(token)
+        stated = re.match(rb'{"type":"Unigram","unk_id":(\d+)', model.__getstate__()[:100])
+        return int(stated[1]) if stated else None
+
+    @functools.cached_property
+    def safe_tokens(self) -> tuple[str, ...]:
+        """Added tokens beside which a text may always be cut, longest first (see `model.borders`): of
+        very many of them, which would take long to search for, the guarded ones."""
+        if self.sensitive:
+            return ()
+        added = [token.content for token in self._engine.get_added_tokens_decoder().values()]
+        return borders.safe_tokens(self._engine, added if len(added) <= _MANY else self.guarded)
 
     @functools.cached_property
     def border_pattern(self) -> re.Pattern[str] | None:
-        """Matches, as a group, what cuts a text into parts that are encoded as if each were alone: runs
-        of tokens, with the newlines behind them where these are apart from what follows. None where
-        nothing is known to cut so.
-
-        Only where special tokens written in a text become their ids.
-        """
-        added = self._engine.get_added_tokens_decoder().values()
-        # The others are searched for in normalized text, after these have cut it.
-        tokens = [token for token in added if not token.normalized]
-        odd = any(token.lstrip or token.rstrip or token.single_word or not token.content for token in tokens)
-        if odd or not tokens or self.sensitive:
-            return None
-        longest_first = sorted((token.content for token in tokens), key=len, reverse=True)
-        one = f"(?:{'|'.join(map(re.escape, longest_first))})"
-        if self.newlines_apart:
-            one += r"(?:\n+(?=\S))?"
-        # Written out once before it is repeated: `re` then looks for how it begins, in half of the time.
-        return re.compile(f"({one}(?:{one})*)")
+        """See `borders.border_pattern`. Only where special tokens written in a text become their ids."""
+        return borders.border_pattern(self.safe_tokens, newlines_apart=self.newlines_apart)
 
     @functools.cached_property
     def newlines_apart(self) -> bool:
-        """Whether newlines at the start of a part, where no white space follows them, are encoded as if
-        they and the rest were texts of their own: known of the splitter, not tried."""
-        if self._normalizer not in (None, "NFC"):
-            return False  # NFC joins nothing to a newline; of others that is not known
-        splitter = self._engine.pre_tokenizer
-        match json.loads(splitter.__getstate__()) if splitter is not None else None:
-            case {
-                "type": "Sequence",
-                "pretokenizers": [
-                    {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False},
-                    {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
-                ],
-            }:
-                return regex in _NEWLINES_APART
-        return False
+        """See `borders.are_newlines_apart`."""
+        return borders.are_newlines_apart(self._engine, self._normalizer)
 
     @property
     def spells_bytes(self) -> bool:
@@ -198,7 +212,7 @@ class LoadedTokenizer:
             offsets: whether character offsets are needed; without them it is faster.
         """
         batch = self._engine.encode_batch if offsets else self._engine.encode_batch_fast
-        with self._switch:
+        with self._switch, failing():
             self._engine.encode_special_tokens = not special
             return batch(list(texts), add_special_tokens=False)
 
@@ -213,7 +227,7 @@ class LoadedTokenizer:
         """
         if not self._normalizes_in_vain:
             return self.encode_fast(texts)
-        with self._switch:
+        with self._switch, failing():
             self._engine.encode_special_tokens = False
             normalizer = self._engine.normalizer
             self._engine.normalizer = None
@@ -262,20 +276,21 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
     Raises:
         TokenizerError: it cannot be found, is broken, or would not give the same ids twice.
     """
-    files = _find(source)
-    raw = files.get("tokenizer.json")
+    files = find_files(source)
+    raw = files.get(TOKENIZER)
     if raw is None:
-        raise TokenizerError("holds no tokenizer.json", where=source, remedy=_REMEDY)
-    config = _parse(files.get("tokenizer_config.json", b"{}"), source, "tokenizer_config.json")
-    tokens_map = _parse(files.get("special_tokens_map.json", b"{}"), source, "special_tokens_map.json")
-    named = _named_tokens(config, tokens_map)
-    if "eos_token" in named:
-        files.pop(_GENERATION, None)  # the result does not depend on it, and its digest should not
-    generation = _parse(files.get(_GENERATION, b"{}"), source, _GENERATION)
+        raise TokenizerError("holds no tokenizer.json", where=source, remedy=REMEDY)
+    config = parse(files.get(CONFIG, b"{}"), source, CONFIG)
+    named = named_tokens(config, parse(files.get(SPECIAL_TOKENS, b"{}"), source, SPECIAL_TOKENS))
+    generation = parse(files.get(GENERATION, b"{}"), source, GENERATION)
     try:
         engine = Tokenizer.from_buffer(raw)  # as a `str` it takes four times the memory
     except Exception as error:  # the binding raises plain Exception
-        _parse(raw, source, "tokenizer.json")
+        parse(raw, source, TOKENIZER)
+        raise TokenizerError(f"tokenizer.json cannot be loaded: {error}", where=source) from None
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
         raise TokenizerError(f"tokenizer.json cannot be loaded: {error}", where=source) from None
     dropout = getattr(engine.model, "dropout", None)
     if dropout:
@@ -291,23 +306,35 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
     ]
     engine.no_truncation()
     engine.no_padding()
+    added_warnings = add_configured(engine, config, named)
+    if added_warnings:
+        raw = engine.to_str().encode()
     added = engine.get_added_tokens_decoder().values()
-    special = sorted((token.content for token in added if token.special), key=lambda t: (-len(t), t))
+    special = longest_first(token.content for token in added if token.special)
+    contents = {token.content for token in added}
+    ending = [token for token in ending_tokens(engine, named, generation) if token in contents]
+    if "eos_token" in named and set(ending) <= {*special, named["eos_token"]}:
+        files.pop(GENERATION, None)  # the result does not depend on it, and its digest should not
+    templates = templates_of(files, config, source)
+    guarded = {*special, *ending, *(token for token in named.values() if token in contents)}
+    guarded |= set(written_tokens(engine, templates.values()))
+    mark_special(engine, guarded)
     prefix, suffix = _frame(engine)
     sensitive, restarts = _start_matters(engine, special)
     return LoadedTokenizer(
         name=source,
-        sha256=_digest(files),
-        special=tuple(special),
+        sha256=digest_of(files),
+        special=special,
+        guarded=longest_first(guarded),
         named=named,
-        chat_template=_own_template(files, config, source),
+        templates=templates,
         eos_id=_eos(engine, named, generation),
         prefix_ids=prefix,
         suffix_ids=suffix,
         sensitive=sensitive,
         restarts=restarts,
         vocab_size=engine.get_vocab_size(with_added_tokens=True),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *added_warnings),
         _byte_level=_kind(engine.decoder) == "ByteLevel" and _kind(engine.model) == "BPE",
         _normalizer=_kind(engine.normalizer),
         _json=raw,
@@ -316,89 +343,9 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
     )
 
 
-_REMEDY = (
-    "Give a folder with tokenizer.json, that file, a Hub id such as Qwen/Qwen3-0.6B, or builtin. "
-    "An older model's tokenizer.model is converted by transformers: AutoTokenizer.from_pretrained(…)"
-    ".save_pretrained(FOLDER)."
-)
-
-
-def _find(source: str) -> dict[str, bytes]:
-    if source == "builtin":
-        folder = importlib.resources.files("lookahead_data.assets") / "tokenizer"
-        return {name: (folder / name).read_bytes() for name in FILES if (folder / name).is_file()}
-    path = Path(source)
-    try:
-        if path.is_dir():
-            return {name: (path / name).read_bytes() for name in FILES if (path / name).is_file()}
-        if path.is_file():
-            beside = FILES[1:] if path.name == FILES[0] else ()
-            found = {name: path.parent / name for name in beside if (path.parent / name).is_file()}
-            return {FILES[0]: path.read_bytes()} | {name: p.read_bytes() for name, p in found.items()}
-    except OSError as error:
-        raise TokenizerError(f"cannot be read: {error.strerror}", where=source) from None
-    if (
-        source.startswith((".", "/", "~"))
-        or not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?|[\w-]+(@[\w./-]+)?", source)
-        or path.suffix
-    ):
-        raise TokenizerError("there is no such file or folder", where=source, remedy=_REMEDY)
-    return _from_hub(source)
-
-
-def _from_hub(source: str) -> dict[str, bytes]:
-    # Loaded only here: it is slow to import, and most runs have the files at hand.
-    import huggingface_hub
-
-    name, _, revision = source.partition("@")
-    try:
-        folder = huggingface_hub.snapshot_download(
-            name, revision=revision or None, allow_patterns=list(FILES)
-        )
-    except Exception as error:  # network, authorization, a wrong name: each has its own class
-        problem = str(error).strip().split("\n")[0]
-        raise TokenizerError(
-            f"is no folder or file here, and the Hub did not give it: {problem}",
-            where=source,
-            remedy=_REMEDY,
-        ) from None
-    found = {name: Path(folder, name) for name in FILES}
-    return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
-
-
-def _parse(raw: bytes, source: str, name: str) -> dict[str, Any]:
-    try:
-        document = json.loads(raw.decode("utf-8"))
-    except ValueError as error:
-        raise TokenizerError(f"{name} is not valid JSON: {error}", where=source) from None
-    if not isinstance(document, dict):
-        raise TokenizerError(f"{name} is not a JSON object", where=source)
-    return document
-
-
-def _digest(files: dict[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name} {len(files[name])}\n".encode())
-        digest.update(files[name])
-    return digest.hexdigest()
-
-
 def _kind(part: object) -> str | None:
     """The kind of a part of a tokenizer (`NFC`, `BPE`), or None where it has none."""
     return None if part is None else type(part).__name__
-
-
-def _named_tokens(*documents: dict[str, Any]) -> dict[str, str]:
-    named: dict[str, str] = {}
-    for document in documents:
-        for key, value in document.items():
-            if not key.endswith("_token"):
-                continue
-            text = value.get("content") if isinstance(value, dict) else value
-            if isinstance(text, str):
-                named.setdefault(key, text)
-    return named
 
 
 def _eos(engine: Tokenizer, named: dict[str, str], generation: dict[str, Any]) -> int | None:
@@ -408,19 +355,6 @@ def _eos(engine: Tokenizer, named: dict[str, str], generation: dict[str, Any]) -
     stated = generation.get("eos_token_id")
     first = stated[0] if isinstance(stated, list) and stated else stated
     return first if type(first) is int and engine.id_to_token(first) is not None else None
-
-
-def _own_template(files: dict[str, bytes], config: dict[str, Any], source: str) -> str | None:
-    if "chat_template.jinja" in files:
-        try:
-            return files["chat_template.jinja"].decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise TokenizerError(f"chat_template.jinja is not UTF-8: {error}", where=source) from None
-    template = config.get("chat_template")
-    if isinstance(template, list):  # several by name, as older files have them
-        by_name = {entry.get("name"): entry.get("template") for entry in template}
-        template = by_name.get("default")
-    return template if isinstance(template, str) else None
 
 
 def _frame(engine: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -221,6 +221,10 @@ NOTES: dict[str, str] = {
     "sees another prompt there; try another --chat-template",
     "turn_without_end_token": "no special token ends a supervised turn, so the model does not learn to stop "
     "(set one with --end-token)",
+    "special_tokens_as_text": "the text spells out special tokens, which stay plain text (--special-tokens allow encodes "
+    "them as tokens, for text that is already rendered; --special-tokens reject drops such rows)",
+    "answer_ends_with_special_token": "an answer ends with a special token spelled out as text, which the model would "
+    "learn to write: remove it from the corpus (the template ends the turn itself)",
     "reasoning_left_out": "the chat template drops the reasoning of a message, so it is not trained on",
     "safety_without_preview": "no preview: the row is of the class safety, whose first tokens are to stay as they are "
     "(--preview-safety previews it too)",

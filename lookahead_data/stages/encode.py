@@ -8,53 +8,31 @@ a row is encoded whole, and the borders are found by character offsets.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, chain, groupby
+import re
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookahead_data.arrays import Flags, Ints, booleans, flags_of, lists_of, offsets_of
-from lookahead_data.batches import Staged
-from lookahead_data.columns import with_column
+from lookahead_data.batches import Sieve, Staged
 from lookahead_data.config import Settings
+from lookahead_data.errors import RowError
 from lookahead_data.model.engines import Engine, Ids, TokenizersEngine
+from lookahead_data.model.forged import Forged
 from lookahead_data.model.frames import Frames
 from lookahead_data.model.known import Known, TokenLists, known_segments, put_together
+from lookahead_data.model.one_row import NOTHING, RowEncoder, Segment, Tokens
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.texts import is_nfc
 
-ANCHORS = ("\n", "a", "1", ".", "€")
-"""TokenLists put before a piece of text so that its own start is not one; the first that fits is used."""
-
 AUDIT_EVERY = 1021
 """One row in so many is encoded by `tokenizers` too where a faster engine encodes."""
-
-Segment = dict[str, Any]
-Span = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens of a row, or of a part of it.
-
-    Attributes:
-        ids: token ids.
-        supervised: for each token, whether the loss counts.
-        spans: for each token, the characters of the row's text that it stands for.
-    """
-
-    ids: list[int]
-    supervised: list[bool]
-    spans: list[Span]
-
-    def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(self.ids + other.ids, self.supervised + other.supervised, self.spans + other.spans)
 
 
 class Encoded(NamedTuple):
@@ -69,6 +47,22 @@ class Encoded(NamedTuple):
     ids: Ids
     flags: dict[str, Flags]
     offsets: Ints
+
+
+class Flat(NamedTuple):
+    """The tokens of many rows, of which each segment was encoded by itself.
+
+    Attributes:
+        ids, supervised: shape (tokens,).
+        offsets: where each row's tokens begin, and the last ends, shape (rows + 1,).
+        alone: the places of rows that have to be encoded one by one: text in them became a guarded token, or
+            a token may stand across the end of an answer.
+    """
+
+    ids: Ids
+    supervised: Flags
+    offsets: Ints
+    alone: Ints
 
 
 class EngineDifferenceError(Exception):
@@ -106,6 +100,9 @@ class Encode:
         self._engine = engine
         self._truth = TokenizersEngine(tokenizer)
         self._frames = frames
+        self._alone = RowEncoder(tokenizer)
+        self._forged = Forged(tokenizer) if settings.special_tokens != "allow" else None
+        self._rejects = settings.special_tokens == "reject"
         self._prefix = np.array(tokenizer.prefix_ids if framed else (), np.int32)
         suffix = tokenizer.suffix_ids if framed else ()
         if end_id is not None and end_id not in suffix:
@@ -120,28 +117,27 @@ class Encode:
         Raises:
             EngineDifferenceError: the fast engine is not to be trusted with this text.
         """
-        notes: Counter[str] = Counter()
+        sieve = Sieve(batch)
         if self._tokenizer.sensitive:
-            encoded = self._encode_rows(batch)
+            encoded = self._encode_rows(batch, sieve)
         else:
             known = known_segments(batch) if "known" in batch.schema.names else None
-            ids, supervised, offsets = self._encode_flat(batch.column("segments"), self._engine, known)
+            flat = self._encode_flat(batch.column("segments"), self._engine, known)
             if not isinstance(self._engine, TokenizersEngine):
-                notes["audited"] = self._audit(batch, ids, offsets)
-            encoded = Encoded(ids, {"supervised": supervised}, offsets)
+                sieve.notes["audited"] = self._audit(batch, flat.ids, flat.offsets)
+            encoded = Encoded(flat.ids, {"supervised": flat.supervised}, flat.offsets)
             if "previewed" in self.gives:
-                encoded.flags["previewed"] = self._previewed(batch, ids, offsets)
+                encoded.flags["previewed"] = self._previewed(batch, flat)
+            if len(flat.alone):
+                encoded = _with_rows(encoded, flat.alone, self._encode_rows(batch, sieve, flat.alone))
         if len(self._prefix) or len(self._suffix):
             encoded = self._framed(encoded)
-        batch = with_column(batch, "input_ids", lists_of(encoded.offsets, pa.array(encoded.ids)))
-        for name, flags in encoded.flags.items():
-            batch = with_column(batch, name, lists_of(encoded.offsets, booleans(flags)))
-        return Staged(batch, notes=notes)
+        columns = {"input_ids": pa.array(encoded.ids)}
+        columns |= {name: booleans(flags) for name, flags in encoded.flags.items()}
+        return sieve.staged(**{name: lists_of(encoded.offsets, values) for name, values in columns.items()})
 
-    def _encode_flat(
-        self, segments: pa.ListArray, engine: Engine, known: Known | None = None
-    ) -> tuple[Ids, Flags, Ints]:
-        """All segments of all rows at once: ids, supervision, and where each row begins and ends."""
+    def _encode_flat(self, segments: pa.ListArray, engine: Engine, known: Known | None = None) -> Flat:
+        """All segments of all rows at once."""
         flat = segments.flatten()
         texts = pc.struct_field(flat, "text")
         special = flags_of(pc.struct_field(flat, "special"))
@@ -152,12 +148,49 @@ class Encode:
             rest = np.flatnonzero(unknown)
             texts, special = texts.take(pa.array(rest)), special[rest]
         encoded = TokenLists(*self._encode_texts(texts, special, engine))
+        alone = [self._across(segments, flat)]
+        if self._forged is not None:
+            alone.append(rest[self._forged.find(texts, special, *encoded)])
+            if known is not None:
+                bad = self._forged_known(flat, known)
+                alone.append(bad)
+        owners = np.searchsorted(offsets_of(segments), np.concatenate(alone), side="right") - 1
         if self._frames is None:
             sizes = np.diff(encoded.offsets)
             flags = np.repeat(flags_of(pc.struct_field(flat, "supervised")), sizes)
         else:
             encoded, flags = put_together(flat, self._frames.encoded(), rest, encoded, known)
-        return encoded.ids, flags, encoded.offsets[offsets_of(segments)]
+        return Flat(encoded.ids, flags, encoded.offsets[offsets_of(segments)], np.unique(owners))
+
+    def _forged_known(self, flat: pa.StructArray, known: Known) -> Ints:
+        """The places of segments whose known ids hold a guarded token. None of these segments spells one out."""
+        assert self._forged is not None
+        ids, offsets = known.content
+        nothing = pa.array([""] * (len(offsets) - 1), pa.large_string())
+        bad = self._forged.find(nothing, np.zeros(len(nothing), bool), ids, offsets)
+        return known.places[np.isin(known.messages, bad)]
+
+    def _across(self, segments: pa.ListArray, flat: pa.StructArray) -> Ints:
+        """The places of segments that end an answer where a token may join it to what follows."""
+        supervised = flags_of(pc.struct_field(flat, "supervised"))
+        special = flags_of(pc.struct_field(flat, "special"))
+        ends = supervised[:-1] & ~supervised[1:] & (special[:-1] == special[1:])
+        starts = offsets_of(segments)[1:-1]
+        ends[starts[(starts > 0) & (starts < len(flat))] - 1] = False  # there another row begins
+        places = np.flatnonzero(ends)
+        if len(places):
+            after, before = (pc.struct_field(flat, name).to_numpy() for name in ("after", "before"))
+            places = places[(after[places] == 0) & (before[places + 1] == 0)]
+        safe = self._tokenizer.safe_tokens
+        if not len(places) or not safe:
+            return places
+        texts = pc.struct_field(flat, "text")
+        one = f"(?:{'|'.join(map(re.escape, safe))})"
+        ending = pl.Series(texts.take(pa.array(places))).str.tail(len(safe[0])).str.contains(rf"{one}\z")
+        places = places[~ending.to_numpy()]
+        starting = pl.Series(texts.take(pa.array(places + 1))).str.head(len(safe[0])).str.contains(f"^{one}")
+        found: Ints = places[~starting.to_numpy()]
+        return found
 
     def _encode_texts(self, texts: pa.LargeStringArray, special: Flags, engine: Engine) -> tuple[Ids, Ints]:
         if special.all():
@@ -185,7 +218,7 @@ class Encode:
         if self._frames is not None:
             whole = [self._frames.whole(row) for row in segments.to_pylist()]
             segments = pa.array(whole, segments.type)
-        expected, _, bounds = self._encode_flat(segments, self._truth)
+        expected, _, bounds, _ = self._encode_flat(segments, self._truth)
         for at, row in enumerate(sampled.tolist()):
             if not np.array_equal(
                 expected[bounds[at] : bounds[at + 1]], ids[offsets[row] : offsets[row + 1]]
@@ -193,12 +226,13 @@ class Encode:
                 raise EngineDifferenceError(f"row {rows[row]}")
         return len(sampled)
 
-    def _previewed(self, batch: pa.RecordBatch, ids: Ids, offsets: Ints) -> Flags:
+    def _previewed(self, batch: pa.RecordBatch, flat: Flat) -> Flags:
         """Which tokens of an answer its preview shows, shape (tokens,).
 
         Told by the bytes that each token stands for. Rows in which they do not add up to the text are
         encoded one by one, with offsets.
         """
+        ids, offsets = flat.ids, flat.offsets
         found = np.zeros(len(ids), bool)
         sure = np.zeros(batch.num_rows, bool)
         if self._tokenizer.spells_bytes and self._tokenizer.normalizes in (None, "NFC"):
@@ -219,6 +253,7 @@ class Encode:
             np.add.at(steps, first, 1)
             np.add.at(steps, np.maximum(first, stop), -1)
             found = np.cumsum(steps[:-1]) > 0
+        sure[flat.alone] = True  # these are encoded one by one anyway
         unsure = np.flatnonzero(~sure)
         if len(unsure):
             slow = self._encode_rows(batch.take(pa.array(unsure)))
@@ -246,11 +281,16 @@ class Encode:
         before, behind = len(self._prefix), len(self._suffix)
         rows = len(offsets) - 1
         filled = np.diff(offsets) > 0
-        ended = np.zeros(rows, bool)
-        if behind == 1 and self._end is not None:
-            ended[filled] = ids[offsets[1:][filled] - 1] == self._end
-        bounds = offsets + np.concatenate([[0], np.cumsum(before + np.where(ended, 0, behind))])
-        heads = bounds[:-1, None] + np.arange(before)
+        begun, ended = np.zeros(rows, bool), np.zeros(rows, bool)
+        if self._forged is None and before:
+            # Text that was rendered before has its own BOS.
+            long = np.flatnonzero(np.diff(offsets) >= before)
+            begun[long] = (ids[offsets[long, None] + np.arange(before)] == self._prefix).all(axis=1)
+        if behind == 1 and (self._end is not None or self._forged is None):
+            ended[filled] = ids[offsets[1:][filled] - 1] == self._suffix[0]
+        sizes = np.where(begun, 0, before) + np.where(ended, 0, behind)
+        bounds = offsets + np.concatenate([[0], np.cumsum(sizes)])
+        heads = bounds[:-1][~begun, None] + np.arange(before)
         tails = bounds[1:][~ended, None] - behind + np.arange(behind)
         own = np.ones(bounds[-1], bool)
         own[heads] = own[tails] = False
@@ -265,80 +305,50 @@ class Encode:
         wider["supervised"][tails] = last[~ended, None]
         return Encoded(framed, wider, bounds)
 
-    def _encode_rows(self, batch: pa.RecordBatch) -> Encoded:
-        """Row by row, by `tokenizers` and with offsets."""
-        rows = batch.column("segments").to_pylist()
-        tokens = [self.encode_row(row) for row in rows]
+    def _encode_rows(
+        self, batch: pa.RecordBatch, sieve: Sieve | None = None, places: Ints | None = None
+    ) -> Encoded:
+        """Row by row, by `tokenizers` and with offsets.
+
+        Args:
+            sieve: of the batch; takes the rows that cannot be encoded, of which there must be none without.
+            places: of the rows; None is all.
+        """
+        chosen = batch if places is None else batch.take(pa.array(places))
+        rows = chosen.column("segments").to_pylist()
+        if self._frames is not None:
+            rows = [self._frames.whole(row) for row in rows]
+        tokens: list[Tokens] = []
+        for at, row in enumerate(rows):
+            try:
+                tokens.append(self.encode_row(row))
+            except RowError as error:
+                assert sieve is not None
+                text = "".join(segment["text"] for segment in row)
+                sieve.reject(at if places is None else int(places[at]), error, text[:200])
+                tokens.append(NOTHING)
         offsets = np.cumsum([0, *(len(row.ids) for row in tokens)], dtype=np.int64)
         ids = np.fromiter(chain.from_iterable(row.ids for row in tokens), np.int32, offsets[-1])
         flags = {"supervised": [flag for row in tokens for flag in row.supervised]}
         if "previewed" in self.gives:
-            spans = batch.column("shown").to_pylist()
+            spans = chosen.column("shown").to_pylist()
             flags["previewed"] = [
                 flag for at, row in enumerate(tokens) for flag in self._shows(rows[at], row, spans[at])
             ]
         return Encoded(ids, {name: np.array(values, bool) for name, values in flags.items()}, offsets)
 
     def encode_row(self, segments: Sequence[Segment]) -> Tokens:
-        """The tokens of one row, with the characters that each stands for."""
-        tokens = Tokens([], [], [])
-        at = 0
-        if not self._tokenizer.sensitive:
-            for segment in segments:
-                tokens += self._part([segment], at, start=True)
-                at += len(segment["text"])
-            return tokens
-        start = True
-        for special, group in groupby(segments, key=lambda segment: segment["special"]):
-            part = list(group)
-            tokens += self._part(part, at, start=start)
-            text = "".join(segment["text"] for segment in part)
-            at += len(text)
-            start = self._tokenizer.restarts and special and self._ends_special(text)
-        return tokens
+        """The tokens of one row, with the characters that each stands for.
 
-    def _ends_special(self, text: str) -> bool:
-        return text.endswith(self._tokenizer.special)
-
-    def _part(self, segments: Sequence[Segment], at: int, *, start: bool) -> Tokens:
-        """Segments encoded together; a token across a border of supervision forces a second try.
-
-        Args:
-            at: where the part stands in the row's text.
-            start: whether the tokenizer shall treat the part as the start of a text.
+        Raises:
+            RowError: text of the row becomes a guarded token.
         """
-        text = "".join(segment["text"] for segment in segments)
-        borders = list(accumulate((len(segment["text"]) for segment in segments), initial=0))
-        ids, spans = self._encode(text, segments[0]["special"], start=start)
-        for border in borders[1:-1]:
-            if any(low < border < high for low, high in spans):
-                cut = borders.index(border)
-                # The prompt alone, as inference encodes it, and the rest as its continuation.
-                return self._part(segments[:cut], at, start=start) + self._part(
-                    segments[cut:], at + border, start=False
-                )
-        flags = [
-            segments[min(bisect_right(borders, low), len(segments)) - 1]["supervised"] for low, _ in spans
-        ]
-        return Tokens(ids, flags, [(at + low, at + high) for low, high in spans])
-
-    def _encode(self, text: str, special: bool, *, start: bool) -> tuple[list[int], list[Span]]:
-        if start or not self._tokenizer.sensitive:
-            encoding = self._tokenizer.encode([text], special=special)[0]
-            return encoding.ids, encoding.offsets
-        for anchor, head in self._anchors():
-            encoding = self._tokenizer.encode([anchor + text], special=special)[0]
-            if encoding.ids[: len(head)] != head:
-                continue
-            spans = encoding.offsets[len(head) :]
-            if all(low >= len(anchor) for low, _ in spans):
-                return encoding.ids[len(head) :], [
-                    (low - len(anchor), high - len(anchor)) for low, high in spans
-                ]
-        return self._encode(text, special, start=True)
-
-    def _anchors(self) -> Iterator[tuple[str, list[int]]]:
-        yield from zip(ANCHORS, self._tokenizer.encode_ids(ANCHORS), strict=True)
+        tokens = self._alone.encode(segments)
+        if self._forged is None or not self._alone.forged(segments, tokens):
+            return tokens
+        if self._rejects:
+            raise RowError("special_token_in_text", "the tokenizer makes a special token of text in the row")
+        return self._alone.encode_apart(segments)
 
     def _shows(
         self, segments: Sequence[Segment], tokens: Tokens, shown: Sequence[dict[str, int]]
@@ -359,3 +369,28 @@ class Encode:
             for at in previewed:
                 flags[at] = True
         return flags
+
+
+def _with_rows(encoded: Encoded, places: Ints, rows: Encoded) -> Encoded:
+    """The tokens of many rows with those of a few rows replaced.
+
+    Args:
+        places: of these rows among all, ascending.
+    """
+    sizes = np.diff(encoded.offsets)
+    sizes[places] = np.diff(rows.offsets)
+    firsts, lasts = encoded.offsets[:-1][places], encoded.offsets[1:][places]
+    keeps = list(zip([0, *lasts.tolist()], [*firsts.tolist(), int(encoded.offsets[-1])], strict=True))
+    new = list(zip(rows.offsets[:-1].tolist(), rows.offsets[1:].tolist(), strict=True))
+
+    def replaced(old: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        parts = [old[slice(*keeps[0])]]
+        for keep, mine in zip(keeps[1:], new, strict=True):
+            parts += [other[slice(*mine)], old[slice(*keep)]]
+        return np.concatenate(parts)
+
+    return Encoded(
+        replaced(encoded.ids, rows.ids),
+        {name: replaced(flags, rows.flags[name]) for name, flags in encoded.flags.items()},
+        np.concatenate([[0], np.cumsum(sizes)]),
+    )

@@ -7,7 +7,7 @@ the oracle of the layouts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -20,11 +20,12 @@ from lookahead_data.columns import COLUMNS, SPAN
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
 from lookahead_data.model.frames import Around, Frames, framed_segments
+from lookahead_data.model.meant import meant_spans
 from lookahead_data.model.places import Places, Span, literal_ranges
 from lookahead_data.model.rope import Rope, cut, pieces_of, plain
 from lookahead_data.model.shapes import SegmentLayout, Shape, are_regular, by_shape
 from lookahead_data.model.supervision import Rendered, Supervision
-from lookahead_data.model.template import ChatTemplate
+from lookahead_data.model.template import ChatTemplate, Message
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, probe_for, recording
 from lookahead_data.talk import Talk
@@ -68,7 +69,8 @@ class Render:
         """
         self._settings = settings
         self.rule = Supervision(settings, tokenizer, template)
-        self._spelled = tokenizer.special
+        self._spelled = tokenizer.guarded
+        self._guarded_pattern = tokenizer.guarded_pattern
         self._guards = settings.special_tokens != "allow"
         self._tells_shown = settings.tells_previewed
         # Which bytes of a row a preview is of can only be told where all of the row is there.
@@ -236,7 +238,8 @@ class Render:
             row: dict[str, Any] = {name: [] for name in self.gives}
             try:
                 rendered = self.rule.render(messages, verify=at % VERIFIED_EVERY == 0)
-                row["segments"] = self._segments(rendered)
+                row["segments"] = self._segments(rendered, messages)
+                sieve.notes.update(self._spelled_out(row["segments"], messages))
                 if self._tells_shown:
                     row["shown"] = self._shown(rendered, previews[at])
                 sieve.notes.update(rendered.notes)
@@ -306,13 +309,29 @@ class Render:
                     return True
         return False
 
-    def _segments(self, rendered: Rendered) -> list[dict[str, Any]]:
+    def _segments(self, rendered: Rendered, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """Cut the row at the borders of supervision, and where special tokens need care."""
-        return [
-            SEGMENT_ALONE | {"text": part, "supervised": supervised, "special": special}
-            for piece, supervised in self._cuts(rendered)
-            for part, special in self._guarded(piece)
-        ]
+        answers = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        meant = meant_spans(rendered.text, answers) if self._guards else []
+        found: list[dict[str, Any]] = []
+        at = 0
+        for piece, supervised in self._cuts(rendered):
+            mine = [(low - at, high - at) for low, high in meant]
+            for part, special in self._guarded(piece, mine):
+                found.append(SEGMENT_ALONE | {"text": part, "supervised": supervised, "special": special})
+            at += len(plain(piece))
+        return found
+
+    def _spelled_out(
+        self, segments: Sequence[Mapping[str, Any]], messages: Sequence[Message]
+    ) -> Iterator[str]:
+        """Notes on special tokens that the row spells out, and that stay text."""
+        if all(segment["special"] for segment in segments):
+            return
+        yield "special_tokens_as_text"
+        answers = (m.get("content") or "" for m in messages if m["role"] == "assistant")
+        if any(answer.rstrip().endswith(self._spelled) for answer in answers):
+            yield "answer_ends_with_special_token"
 
     def _cuts(self, rendered: Rendered) -> Iterator[tuple[Rope, bool]]:
         """The row's pieces that are not empty, each wholly supervised or wholly context."""
@@ -323,17 +342,21 @@ class Render:
                     yield cut(rendered.text, low, high), supervised
             at = end
 
-    def _guarded(self, text: Rope) -> list[tuple[str, bool]]:
+    def _guarded(self, text: Rope, meant: Sequence[Span] = ()) -> list[tuple[str, bool]]:
         """The text in parts, each with whether special tokens written in it are meant as such.
 
-        A special token is meant only where all of it is the template's own text. Nearly every text
-        is one part; one where a message spells out a special token is cut at the true ones.
+        A special token is meant only where all of it is the template's own text, or a tag that an answer
+        means. Nearly every text is one part; one where a message spells out another special token is cut at
+        the true ones.
+
+        Args:
+            meant: where the tags that answers mean stand in it.
         """
         whole = plain(text)
-        found = self.rule.tokens(whole)
-        if not found or self._settings.special_tokens == "allow":
+        found = self._tokens(whole)
+        if not found or not self._guards:
             return [(whole, True)] if whole else []
-        own = literal_ranges(text)
+        own = sorted([*literal_ranges(text), *meant])
         true = [span for span in found if any(a <= span[0] and span[1] <= b for a, b in own)]
         if len(true) == len(found):
             return [(whole, True)]
@@ -354,8 +377,16 @@ class Render:
         # Searched in the template's own text alone: a token that a message begins must not hide one
         # that the template writes.
         return [
-            (low + start, low + end) for low, high in own for start, end in self.rule.tokens(text[low:high])
+            (low + start, low + end)
+            for low, high in own
+            if low >= 0
+            for start, end in self._tokens(text[low:high])
         ]
+
+    def _tokens(self, text: str) -> list[Span]:
+        """Where guarded tokens stand in a text."""
+        pattern = self._guarded_pattern
+        return [match.span() for match in pattern.finditer(text)] if pattern else []
 
     def _shown(self, rendered: Rendered, previews: list[dict[str, Any]]) -> list[dict[str, int]]:
         """Where in the row's text the previewed answers stand, or the phrases before them."""
