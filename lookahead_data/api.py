@@ -36,6 +36,7 @@ from lookahead_data.sink.receipts import QUARANTINE, Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
 from lookahead_data.source.conversations import Shape, in_words
+from lookahead_data.source.fields import in_words_of
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.recognize import recognize
@@ -84,6 +85,7 @@ def convert(
     _refuse_nested(as_paths(inputs), folder)
     with as_files(inputs) as files, Crew(files, chosen, workers) as crew:
         plan, model = plan_job(files, dated_as_before(folder, chosen))
+        listener.recognized(in_words_of(plan.fields))
         for warning in plan.warnings:
             listener.warned(warning)
         with held(folder):
@@ -205,10 +207,11 @@ def curate(
     if folder is not None:
         refuse_folder(folder, overwrite=overwrite)
     with as_files(inputs) as files, tempfile.TemporaryDirectory(prefix="lookahead-data-") as work:
-        shapes, warnings = recognize(files, chosen.replace(mode="none"))
-        for warning in warnings:
+        seen = recognize(files, chosen.replace(mode="none", chat_template="none"))
+        listener.recognized([str(fields) for fields in seen.fields])
+        for warning in seen.warnings:
             listener.warned(warning)
-        plan = plan_corpus(files, chosen, shapes)
+        plan = plan_corpus(files, chosen, seen)
         counts = any(Condition(text).counts_tokens for text in chosen.where)
         report = report_on(plan, Path(work), listener, token_counter(chosen) if counts else None)
     if folder is not None:

@@ -180,7 +180,7 @@ class _Work:
         """Judge the rows that conditions leave out."""
         for rows in self._all_rows("choosing rows"):
             left = np.ones(len(rows.numbers), bool)
-            for goes, why in self._selection.conditions(rows.talk, rows.safe):
+            for goes, why in self._selection.conditions(rows.batch, rows.talk, rows.safe):
                 self._judge_all(rows.numbers[left & goes], why)
                 left &= ~goes
 
@@ -330,7 +330,7 @@ class _Work:
         """
         for rows in self._all_rows(what):
             kept = ~np.isin(rows.numbers, self._gone)
-            for goes, _ in self._selection.conditions(rows.talk, rows.safe):
+            for goes, _ in self._selection.conditions(rows.batch, rows.talk, rows.safe):
                 kept &= ~goes
             yield rows.where(kept)
 
@@ -413,9 +413,8 @@ def evaluation_shape(file: InputFile, settings: Settings) -> tuple[Shape, str]:
     """
     name = settings.evaluation_field
     try:
-        (shape,), _ = recognize(
-            [file], Settings(mode="none", shape="text" if name else "auto", input_field=name)
-        )
+        settings = Settings(mode="none", shape="text" if name else "auto", input_field=name)
+        (shape,) = recognize([file], settings).shapes
     except InputError as error:
         remedy = "Name the field of the items' text with --evaluation-field."
         raise InputError(error.problem, where=error.where, remedy=remedy) from None

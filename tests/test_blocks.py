@@ -26,7 +26,7 @@ LIMIT = 5000
 PAIR = Shape("prompt-completion", "prompt", "completion", system_field="system")
 SHAPES = [
     PAIR,
-    Shape("alpaca", "instruction", "output", extra_field="input"),
+    Shape("alpaca", "instruction", "output", context_fields=("input",)),
     Shape("messages", "messages"),
     Shape("sharegpt", "conversations"),
     Shape("text", "text"),

@@ -27,7 +27,7 @@ PAIR = Shape("prompt-completion", "prompt", "completion", system_field="system")
 TALKS = Shape("messages", "messages", system_field="system")
 SHAPES = [
     PAIR,
-    Shape("alpaca", "instruction", "output", extra_field="input"),
+    Shape("alpaca", "instruction", "output", context_fields=("input",)),
     Shape("messages", "messages"),
     TALKS,
     Shape("sharegpt", "conversations"),

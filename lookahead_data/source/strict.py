@@ -1,0 +1,422 @@
+"""One record to one row, looking at each of its fields: the oracle of all quick readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lookahead_data.errors import RowError
+from lookahead_data.source import names
+from lookahead_data.source.calls import template_arguments, tool_definitions
+from lookahead_data.source.names import as_object, is_empty, path_of, value_at
+from lookahead_data.source.parts import Path, said_in
+from lookahead_data.source.roles import role_of
+from lookahead_data.source.shapes import Shape
+from lookahead_data.source.turns import Message, Place, Turns, kind_of, weight_of
+
+Conversation = list[Message]
+"""Messages as plain values: `role` and `content`, and what else is given of `reasoning_content`,
+`tool_calls`, `tool_call_id`, `name` and `weight`. A content is None where only tools are called."""
+
+TALKS = ("messages", "sharegpt")
+"""Kinds of shapes whose one field holds the conversation."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a record holds.
+
+    Attributes:
+        messages: the conversation.
+        places: where the text of each message stands in the record, or None.
+        tools, template_args: of the row; None where none are given.
+        looked_inside: whether what a text or a number says has decided how the record is read. If not, a
+            record that differs in texts alone is read alike.
+    """
+
+    messages: Conversation
+    places: list[Place | None]
+    tools: list[Any] | None = None
+    template_args: dict[str, Any] | None = None
+    looked_inside: bool = False
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """What the messages say and think."""
+        for message in self.messages:
+            for name in ("content", "reasoning_content"):
+                if message.get(name):
+                    yield message[name]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but messages of text, whatever the texts are."""
+        carried = any(key not in _PLAIN for message in self.messages for key in message)
+        return not carried and self.tools is None and self.template_args is None and not self.looked_inside
+
+
+_PLAIN = ("role", "content", "reasoning_content")
+
+
+def to_row(record: Mapping[str, Any], shape: Shape) -> Row:
+    """What a record holds, every field with a known meaning read.
+
+    Raises:
+        RowError: a field is missing, null, not text or empty; a role is unknown; a message or a field
+            carries what cannot be learned as text; nobody answers, or no answer is to be learned.
+    """
+    return _Reader(record, shape).row()
+
+
+class _Reader:
+    def __init__(self, record: Mapping[str, Any], shape: Shape) -> None:
+        self._record = record
+        self._shape = shape
+        self._turns = Turns(shape.rules)
+        self._meant: dict[str, list[str]] = {}
+        taken = {*shape.fields, *shape.context_fields, *shape.ignored, shape.flag_field}
+        for name, value in names.flattened(record, shape.fields):
+            meaning = names.meaning_of(names.last_of(name))
+            if meaning and name not in taken and not is_empty(value):
+                self._meant.setdefault(meaning, []).append(name)
+
+    def row(self) -> Row:
+        shape, turns = self._shape, self._turns
+        self._refuse_media()
+        tools = args = None
+        if shape.kind == "text":
+            turns.add("assistant", self._text(shape.input_field))
+        else:
+            self._refuse_verdicts()
+            self._system()
+            head = len(turns.messages)
+            if name := self._one(names.HISTORY, shape.history_field):
+                turns.read(value_at(self._record, name), name, path_of(self._record, name))
+            self._talk()
+            self._drop_same_system(head)
+            self._reasoning()
+            self._weights()
+            tools, args = self._tools(), self._template_args()
+        _check(turns.messages)
+        row = Row(turns.messages, turns.places, tools, args, turns.looked_inside)
+        _check_encodable(row)
+        _check_trained(row.messages)
+        return row
+
+    def _talk(self) -> None:
+        shape = self._shape
+        if shape.kind in TALKS:
+            self._turns.read(self._there(shape.input_field), shape.input_field, self._path(shape.input_field))
+        elif shape.kind == "segments":
+            self._segments()
+        else:
+            self._prompt()
+            self._answer()
+
+    def _prompt(self) -> None:
+        shape, turns = self._shape, self._turns
+        name = shape.input_field
+        value = value_at(self._record, name)
+        if isinstance(as_object(value), list | Mapping) and not _is_texts(value):
+            # TRL's conversational prompt, or a conversation with its answer beside it.
+            if isinstance(value, Mapping) and "role" not in value and "from" not in value:
+                self._text(name)
+            turns.read([value] if isinstance(value, Mapping) else value, name, self._path(name))
+            return
+        if _is_texts(value):
+            turns.read(value, name, self._path(name))
+            return
+        text, place = self._text(name), self._path(name)
+        last: Path = place
+        for context in self._contexts():
+            more, last = self._joined(context)
+            text = f"{text}\n{more}"
+        turns.add("user", text, (place, last))
+
+    def _contexts(self) -> list[str]:
+        """The fields that continue the prompt of this record."""
+        shape, record = self._shape, self._record
+        found = [name for name in shape.context_fields if not is_empty(value_at(record, name))]
+        for name, value in names.flattened(record, shape.fields):
+            if name in shape.ignored or name in shape.all_fields or is_empty(value):
+                continue
+            if is_context(name, shape):
+                found.append(name)
+        return found
+
+    def _joined(self, name: str) -> tuple[str, Path]:
+        """The text of a context, or its texts a line each; and where the last stands."""
+        value = value_at(self._record, name)
+        if _is_texts(value):
+            return "\n".join(value), (*self._path(name), len(value) - 1)
+        if not isinstance(value, str):
+            raise RowError(
+                "not_text",
+                f"the field {name!r} holds {kind_of(value)}, not text; name another context with "
+                f"--context-field, or pass --ignore-field {name}",
+            )
+        return value, self._path(name)
+
+    def _answer(self) -> None:
+        shape, turns = self._shape, self._turns
+        name = str(shape.output_field)
+        value = as_object(value_at(self._record, name))
+        if isinstance(value, Mapping) and ("role" in value or "from" in value):
+            value = [value]
+        if not isinstance(value, list):
+            turns.add("assistant", self._text(name), (self._path(name), self._path(name)))
+            return
+        answer = Turns(shape.rules)
+        answer.read(value, name, self._path(name))
+        asked = [at for at, message in enumerate(answer.messages) if message["role"] == "user"]
+        mine = [message["content"] for message in turns.messages if message["role"] == "user"]
+        skip = 0
+        turns.looked_inside |= bool(asked and mine)
+        if asked and mine and answer.messages[asked[-1]]["content"] == mine[-1]:
+            skip = asked[-1] + 1  # the wanted side of a preference pair, with its prompt
+        turns.messages += answer.messages[skip:]
+        turns.places += answer.places[skip:]
+        turns.looked_inside |= answer.looked_inside
+
+    def _segments(self) -> None:
+        """Axolotl's pieces of text: those that are learned are the assistant's, all others the user's."""
+        name = self._shape.input_field
+        pieces = self._there(name)
+        if not isinstance(pieces, list):
+            raise RowError("not_text", f"the field {name!r} holds {kind_of(pieces)}, not a list of segments")
+        for at, piece in enumerate(map(as_object, pieces)):
+            text = piece.get("text") if isinstance(piece, Mapping) else None
+            if not isinstance(text, str) or not isinstance(piece.get("label"), bool):
+                raise RowError(
+                    "not_text", f"{name}[{at}] is no segment, with a text and a label (true or false)"
+                )
+            role = "assistant" if piece["label"] else "user"
+            place = (*self._path(name), at, "text")
+            messages = self._turns.messages
+            if messages and messages[-1]["role"] == role:
+                messages[-1]["content"] += text
+                first = self._turns.places[-1]
+                self._turns.places[-1] = (first[0] if first else place, place)
+            else:
+                self._turns.add(role, text, (place, place))
+
+    def _system(self) -> None:
+        name = self._one(names.SYSTEM, self._shape.system_field)
+        if name is None:
+            return
+        value = as_object(value_at(self._record, name))
+        if isinstance(value, Mapping):
+            value = next((value[key] for key in ("parts", "content", "text") if value.get(key)), value)
+        if isinstance(value, list):
+            value = said_in(value, name, ()).text
+        if not isinstance(value, str):
+            if name != self._shape.system_field and isinstance(value, int | float):
+                return  # a number is no prompt
+            raise RowError("not_text", f"the field {name!r} holds {kind_of(value)}, not text")
+        if value:
+            self._turns.add("system", value)
+
+    def _drop_same_system(self, head: int) -> None:
+        """A system prompt that stands in a field and again in the messages is one."""
+        messages = self._turns.messages
+        if head == 1 and len(messages) > 1 and messages[1]["role"] == "system":
+            self._turns.looked_inside = True
+            if (messages[1]["content"] or "").strip() == messages[0]["content"].strip():
+                del messages[0], self._turns.places[0]
+
+    def _reasoning(self) -> None:
+        """The reasoning that a field gives belongs to the last answer."""
+        shape = self._shape
+        if shape.kind in TALKS and not shape.reasoning_field:
+            return
+        found = [
+            name
+            for name in (shape.reasoning_field, *self._meant.get(names.REASONING, ()))
+            if name and not is_empty(value_at(self._record, name)) and not self._switches(name)
+        ]
+        found = list(dict.fromkeys(found))
+        texts = {
+            value_at(self._record, name) for name in found if isinstance(value_at(self._record, name), str)
+        }
+        if len(texts) > 1:
+            raise self._two(found, "--reasoning-field")
+        if not found:
+            return
+        self._turns.looked_inside = True
+        text = self._text(found[0])
+        answer = next((m for m in reversed(self._turns.messages) if m["role"] == "assistant"), None)
+        inline = bool(answer) and text.strip() in str(answer["content"])  # type: ignore[index]
+        if answer is not None and not answer.get("reasoning_content") and not inline:
+            answer["reasoning_content"] = text
+
+    def _switches(self, name: str) -> bool:
+        """Whether a field of reasoning tells only whether there is any."""
+        value = value_at(self._record, name)
+        if isinstance(value, str):
+            self._turns.looked_inside = True
+            return value.strip().casefold() in names.REASONING_SWITCHES
+        return not isinstance(value, list | Mapping) and name != self._shape.reasoning_field
+
+    def _weights(self) -> None:
+        """Weights of the whole row, and the role that NeMo masks."""
+        shape, record = self._shape, self._record
+        weight = 1.0
+        if shape.train_field and not is_empty(value := value_at(record, shape.train_field)):
+            weight = weight_of(value, f"the field {shape.train_field!r}")
+            self._turns.looked_inside = True
+        for name in self._meant.get(names.WEIGHT, ()):
+            if name != shape.train_field:
+                raise RowError(
+                    "unsupported_content",
+                    f"the field {name!r} may weigh the row; name it with --train-field {name}, or pass "
+                    f"--ignore-field {name}",
+                )
+        for name in self._meant.get(names.MASK, ()) if shape.kind in TALKS else ():
+            self._turns.looked_inside = True
+            role = role_of(value, shape.roles) if isinstance(value := value_at(record, name), str) else None
+            if role is None:
+                raise RowError(
+                    "unsupported_content",
+                    f"the field {name!r} holds {value!r}, and not the role that is not learned; if it "
+                    f"does not matter, pass --ignore-field {name}",
+                )
+            weight = 0.0 if role == "assistant" else weight
+        if weight != 1:
+            for message in self._turns.messages:
+                if message["role"] == "assistant":
+                    message["weight"] = min(weight, message.get("weight", weight))
+
+    def _tools(self) -> list[Any] | None:
+        name = self._one(names.TOOLS, self._shape.tools_field)
+        if name is None:
+            # An empty list is kept: some templates treat it otherwise than none.
+            empty = names.find(self._record, "tools")
+            given = empty is not None and self._record[empty] == [] and empty not in self._shape.ignored
+            return self._turns.tools if self._turns.tools is not None else ([] if given else None)
+        return tool_definitions(value_at(self._record, name), name)
+
+    def _template_args(self) -> dict[str, Any] | None:
+        name = self._one(names.TEMPLATE_ARGS, None)
+        return None if name is None else template_arguments(value_at(self._record, name), name)
+
+    def _refuse_media(self) -> None:
+        for name in self._meant.get(names.MEDIA, ()):
+            raise RowError(
+                "media",
+                f"the field {name!r} holds an image, audio or video, and only text is learned; if it does not "
+                f"matter, pass --ignore-field {name}",
+            )
+
+    def _refuse_verdicts(self) -> None:
+        chosen = any(names.is_chosen(name) for name in self._shape.fields)
+        for name in self._meant.get(names.PREFERENCE, ()):
+            if names.is_verdict(name):
+                value = value_at(self._record, name)
+                self._turns.looked_inside |= isinstance(value, str)
+                if names.judges(value):
+                    raise RowError("preference", f"the field {name!r} {VERDICT_REMEDY.format(name=name)}")
+            elif not chosen:
+                raise RowError("preference", f"the field {name!r} {PAIR_REMEDY.format(name=name)}")
+
+    def _one(self, meaning: str, named: str | None) -> str | None:
+        """The field that holds something of a meaning; the one that the shape names, or any by its name.
+
+        Raises:
+            RowError: two fields say different things.
+        """
+        record = self._record
+        found = [named] if named and not is_empty(value_at(record, named)) else []
+        found += [name for name in self._meant.get(meaning, ()) if name != named]
+        if meaning == names.SYSTEM:
+            found = [
+                name for name in found if name == named or not isinstance(value_at(record, name), int | float)
+            ]
+        if len(found) > 1 and any(value_at(record, n) != value_at(record, found[0]) for n in found[1:]):
+            raise self._two(found, _OPTIONS[meaning])
+        return found[0] if found else None
+
+    def _two(self, found: list[str], option: str) -> RowError:
+        both = " and ".join(map(repr, found[:2]))
+        return RowError(
+            "ambiguous_fields",
+            f"the fields {both} say different things of one kind; choose with {option}, and pass "
+            f"--ignore-field for the other",
+        )
+
+    def _path(self, name: str) -> Path:
+        return path_of(self._record, name)
+
+    def _there(self, name: str) -> Any:
+        value = value_at(self._record, name)
+        if value is None or (isinstance(value, float) and is_empty(value)):
+            absent = name.partition(".")[0] not in self._record
+            raise RowError("missing_field", f"the field {name!r} is {'missing' if absent else 'null'}")
+        return value
+
+    def _text(self, name: str) -> str:
+        value = self._there(name)
+        if not isinstance(value, str):
+            raise RowError("not_text", f"the field {name!r} holds {kind_of(value)}, not text")
+        return value
+
+
+VERDICT_REMEDY = (
+    "tells wanted answers from unwanted ones, and all would be learned; keep the wanted ones with "
+    "--where {name}, or pass --ignore-field {name} to learn all"
+)
+PAIR_REMEDY = (
+    "is the unwanted side of a preference pair; take the wanted side with --output-field, or pass "
+    "--ignore-field {name} to learn what stands in the other fields"
+)
+_OPTIONS = {
+    names.SYSTEM: "--system-field",
+    names.HISTORY: "--history-field",
+    names.TOOLS: "--tools-field",
+    names.TEMPLATE_ARGS: "--ignore-field",
+}
+
+
+def is_context(name: str, shape: Shape) -> bool:
+    """Whether a field continues the prompts of a shape, by its name."""
+    if shape.kind not in ("prompt-completion", "alpaca"):
+        return False
+    plain = names.plain(names.last_of(name))
+    if plain == "input":
+        return shape.kind == "alpaca" or names.plain(names.last_of(shape.input_field)) in names.INSTRUCTIONS
+    return plain in names.CONTEXTS
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+def _check(messages: Conversation) -> None:
+    answers = [message for message in messages if message["role"] == "assistant"]
+    if not answers:
+        raise RowError("no_answer", "the conversation has no assistant message")
+    for message in answers:
+        said = (message["content"] or "").strip() or message.get("reasoning_content")
+        if not said and not message.get("tool_calls"):
+            raise RowError("empty_answer", "an answer is empty")
+
+
+def _check_trained(messages: Conversation) -> None:
+    if all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
+        raise RowError("not_trained", "the row says of all its answers that they are not to be learned")
+
+
+def _check_encodable(row: Row) -> None:
+    texts = list(row.texts)
+    if not row.is_plain:
+        carried = [m for m in row.messages if len(m) > 2]
+        texts.append(json.dumps([carried, row.tools, row.template_args], ensure_ascii=False, default=str))
+    for text in texts:
+        if not text.isascii():
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise RowError(
+                    "lone_surrogate", f"character {error.start} is half of a UTF-16 pair"
+                ) from None
