@@ -11,11 +11,28 @@ TEXTS = ("prompt", "completion", "conversation")
 TURNS = "turns"
 """The number of its messages."""
 
+VERDICTS = ("label", "kto tag", "is preferred")
+"""Fields that tell wanted answers from unwanted ones where they hold true or false; else they are labels of
+some classification."""
+
 _NAME = r"(?:\"([^\"]+)\"|([A-Za-z_]\w*(?:\.\w+)*))"
 _COUNTS = re.compile(rf"\b(len_words|len_tokens)\s*\(\s*{_NAME}\s*\)")
 _CHARS = re.compile(r"\blen_chars\s*\(")
 _QUOTED = re.compile(r"('(?:[^']|'')*'|\"[^\"]*\")")
 _DOTTED = re.compile(r"(?<![\w.\"])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?![\w(])")
+
+
+def plain(name: str) -> str:
+    """A name of a field without what does not count in it: case, and what parts its words."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def is_verdict(name: str) -> bool:
+    """Whether a field may hold verdicts on answers."""
+    return plain(name.rpartition(".")[2]) in _VERDICTS
+
+
+_VERDICTS = frozenset(map(plain, VERDICTS))
 
 
 def to_sql(text: str) -> tuple[str, set[tuple[str, str]]]:

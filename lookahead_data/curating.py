@@ -21,7 +21,7 @@ from lookahead_data.arrays import Flags, Ints
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES
 from lookahead_data.curation.contamination import Contamination
-from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys
+from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys, with_given
 from lookahead_data.curation.fields import field_lists, field_roles, field_texts
 from lookahead_data.curation.mixing import Amounts, amounts_of, is_safety_set, source_of
 from lookahead_data.curation.normalize import Form, Normalization
@@ -133,9 +133,7 @@ class _Rows:
             return self
         places = np.flatnonzero(kept)
         batch = self.batch.take(pa.array(places))
-        return _Rows(
-            self.numbers[places], batch, Talk(batch.column("messages")), self.safe[places], self.file
-        )
+        return _Rows(self.numbers[places], batch, Talk.of(batch), self.safe[places], self.file)
 
 
 class _Work:
@@ -267,7 +265,10 @@ class _Work:
                 rows = rows.where(said)
                 talk = rows.talk
                 contents = _normalized(field_lists(talk, settings.dedup), same)
-                yield rows.numbers, message_keys(field_roles(talk, settings.dedup), contents)
+                keys = message_keys(field_roles(talk, settings.dedup), contents)
+                if settings.dedup != "completion":
+                    keys = with_given(keys, rows.batch)
+                yield rows.numbers, keys
 
         frame = _frame(exact_duplicates(keyed(), folder))
         frame = self._placed(self._placed(frame, "first", "first_"), "row", "")
@@ -343,7 +344,7 @@ class _Work:
             all_safe = is_safety_set(plan.settings, name)
             for staged, size in conversations_of(unit, plan):
                 batch = staged.batch
-                talk = Talk(batch.column("messages"))
+                talk = Talk.of(batch)
                 safe = self._selection.are_safety(batch, talk, all_safe=all_safe)
                 numbers = numbers_of(batch.column("row").to_numpy(), unit.file).astype(np.int64)
                 yield _Rows(numbers, batch, talk, safe, name)
@@ -398,7 +399,7 @@ def _evaluation_items(
         shape, field_ = evaluation_shape(file, plan.settings)
         records = readers.read_all(file, max_line_size=plan.settings.max_line_size)
         for staged, _ in converse(records, shape):
-            talk = Talk(staged.batch.column("messages"))
+            talk = Talk.of(staged.batch)
             texts.append(field_texts(talk, field_))
             sources += [(file.name, row) for row in staged.batch.column("row").to_pylist()]
             unread += [(file.name, reject.row, reject.message) for reject in staged.rejects]

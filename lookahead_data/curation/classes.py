@@ -72,7 +72,7 @@ def refuses(texts: pa.LargeStringArray, more: Sequence[str] = ()) -> Flags:
     Args:
         more: openings beside `OPENINGS`.
     """
-    found: Flags = pl.Series(texts).str.contains(_pattern(tuple(more))).to_numpy()
+    found: Flags = pl.Series(texts).str.contains(_pattern(tuple(more))).fill_null(False).to_numpy()
     return found
 
 

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from lookahead_data.arrays import whole_array
-from lookahead_data.conditions import TEXTS, TURNS, column_of, fields_in, to_sql
+from lookahead_data.conditions import TEXTS, TURNS, column_of, fields_in, is_verdict, to_sql
 from lookahead_data.curation.fields import field_texts
 from lookahead_data.errors import SettingsError
 from lookahead_data.talk import Talk
@@ -48,11 +48,18 @@ class Condition:
         self._count_tokens = count_tokens
         sql, self._counts = to_sql(text)
         self.fields: Sequence[str] = fields_in(text)
+        if any(name == TURNS for _, name in self._counts):
+            raise _refusal(text, f"{TURNS!r} is a number, not a text")
         try:
             self._expression = pl.sql_expr(sql)
         except pl.exceptions.PolarsError as error:
             raise _refusal(text, str(error).split("\n")[0]) from None
         self._typings = list(self._possible_types())
+
+    @property
+    def judges(self) -> bool:
+        """Whether it asks for a verdict on the answer, which holds for rows of the class safety as for others."""
+        return any(map(is_verdict, self.fields))
 
     @property
     def counts_tokens(self) -> bool:

@@ -14,7 +14,7 @@ from lookahead_data.source.names import as_object, flattened, is_empty, last_of,
 from lookahead_data.source.roles import role_of
 from lookahead_data.source.shapes import Shape
 from lookahead_data.source.strict import TALKS, is_context
-from lookahead_data.source.turns import READ, pair_in
+from lookahead_data.source.turns import CAREFUL, READ, pair_in
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -99,10 +99,9 @@ def _account(words: str, group: Sequence[tuple[Shape, Records]]) -> FieldsRead:
             for name, value in flattened(record, shape.all_fields):
                 values.setdefault(name, []).append(value)
         for name, several in values.items():
-            if name in shape.ignored:
+            if name in shape.ignored and name not in shape.condition_fields:
                 ignored[name] = None
-                if name not in shape.condition_fields:
-                    continue
+                continue
             meaning = _read_as(name, several, shape)
             if meaning:
                 read[name] = meaning
@@ -185,7 +184,13 @@ def _unread_keys(records: Records, shape: Shape) -> list[str]:
                         *(pair_in(item) or ()),
                         *(("label",) if shape.kind == "segments" else ()),
                     }
-                    keys = [key for key, value in item.items() if key not in mine and not _is_role(key, item)]
+                    keys = [
+                        key
+                        for key, value in item.items()
+                        if key not in mine
+                        and not _is_role(key, item)
+                        and not (key in CAREFUL and is_empty(value))
+                    ]
                     found.update(dict.fromkeys(f"{field}[].{key}" for key in keys))
     return list(found)
 

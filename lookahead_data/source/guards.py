@@ -21,6 +21,8 @@ _EMPTY = r'\s*(?:null|""|\[\s*\]|\{\s*\})'
 _NOT_GIVEN = r'\s*(?:null|"")'
 """What is no tools; an empty list of tools is something to some templates."""
 _NULL = r"\s*null"
+KEPT = names.REASONING_KEYS[0]
+"""The key of a message whose empty text is kept."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def guard_of(shape: Shape) -> Guard:
         found[_NOT_GIVEN if meaning == names.TOOLS else _EMPTY] += listed
     if talks:
         rules = shape.rules
-        found[_EMPTY] += [key for key in CAREFUL if key not in (*names.REASONING_KEYS, *rules.ignored)]
-        found[_NULL] += [key for key in names.REASONING_KEYS if key not in rules.ignored]
+        found[_EMPTY] += [key for key in CAREFUL if key not in (KEPT, *rules.ignored)]
+        found[_NULL] += [KEPT] if KEPT not in rules.ignored else []
         found[_EMPTY] += [shape.system_field] if shape.system_field else []
     elif shape.kind != "text":
         found[_EMPTY] += [name for name in names.CONTEXTS if is_context(name, shape)]

@@ -12,6 +12,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lookahead_data.conditions import VERDICTS, is_verdict, plain
+
+__all__ = ["VERDICTS", "is_verdict", "plain"]
+
 SYSTEM, CONTEXT, HISTORY, REASONING = "system", "context", "history", "reasoning"
 TOOLS, TEMPLATE_ARGS, WEIGHT = "tools", "template arguments", "weight"
 MEDIA, PREFERENCE, MASK = "media", "preference", "mask"
@@ -48,9 +52,6 @@ CHOSEN = (
 )
 """Names of the wanted side of a preference pair."""
 
-VERDICTS = ("label", "kto tag", "is preferred")
-"""Fields that tell wanted answers from unwanted ones where they hold true or false; else they are labels of
-some classification."""
 VERDICT_WORDS = frozenset(("true", "false", "desirable", "undesirable", "chosen", "rejected"))
 
 CONTEXTS = ("input", "context")
@@ -66,17 +67,9 @@ REASONING_SWITCHES = frozenset(
 )
 """What a field named `reasoning` holds where it tells whether there is any, or how much."""
 
-_SEPARATORS = re.compile(r"[\s_-]+")
-
-
-def plain(name: str) -> str:
-    """A name without what does not count in it."""
-    return _SEPARATORS.sub("", name).casefold()
-
 
 _MEANINGS = {plain(name): meaning for meaning, names in ROW_FIELDS.items() for name in names}
 _CHOSEN = frozenset(map(plain, CHOSEN))
-_VERDICTS = frozenset(map(plain, VERDICTS))
 
 
 @functools.lru_cache(4096)
@@ -93,11 +86,6 @@ def last_of(name: str) -> str:
 def is_chosen(name: str) -> bool:
     """Whether a field is the wanted side of a preference pair."""
     return plain(last_of(name)) in _CHOSEN
-
-
-def is_verdict(name: str) -> bool:
-    """Whether a field may hold verdicts on answers."""
-    return plain(last_of(name)) in _VERDICTS
 
 
 def judges(value: Any) -> bool:

@@ -25,8 +25,8 @@ from lookahead_data.columns import MESSAGE, schema
 from lookahead_data.plan import InputFile
 from lookahead_data.source.assemble import from_fields, from_turns, in_order
 from lookahead_data.source.conversations import BATCH_BYTES, Pending, Shape
-from lookahead_data.source.guards import guard_of
-from lookahead_data.source.names import REASONING_KEYS, TOOLS, VERDICT_WORDS, is_verdict, meaning_of
+from lookahead_data.source.guards import KEPT, guard_of
+from lookahead_data.source.names import TOOLS, VERDICT_WORDS, is_verdict, meaning_of
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.records import Record, Split
 from lookahead_data.source.turns import CAREFUL
@@ -304,11 +304,8 @@ def _turns(lists: pa.Array) -> tuple[pa.ListArray, Flags]:
     more = np.zeros(len(messages), bool)
     for name in CAREFUL:
         if name in values:
-            more |= (
-                values[name].is_valid().to_numpy(zero_copy_only=False)
-                if name in REASONING_KEYS
-                else _says_more(values[name])
-            )
+            given = values[name].is_valid().to_numpy(zero_copy_only=False)
+            more |= given if name == KEPT else _says_more(values[name])
     offsets = np.concatenate([[0], np.cumsum(counts)])
     turns = lists_of(offsets, pa.StructArray.from_arrays(plain, fields=list(PLAIN_TURN)))
     return turns, _any_of(more, counts)

@@ -244,13 +244,12 @@ class Turns:
         """What a message carries beside its text."""
         ignored = self._rules.ignored
         extras: Message = {}
-        for key in REASONING_KEYS:
-            if (
-                isinstance(item.get(key), str)
-                and key not in ignored
-                and (item[key] or key == REASONING_KEYS[0])
-            ):
-                extras["reasoning_content"] = item[key]
+        thought = {
+            key: item[key] for key in REASONING_KEYS if isinstance(item.get(key), str) and key not in ignored
+        }
+        for key, text in sorted(thought.items(), key=lambda pair: not pair[1]):
+            if text or key == REASONING_KEYS[0]:
+                extras["reasoning_content"] = text
                 break
         for key in (*MEDIA, *MEDIA_KEYS):
             if key not in ignored and not is_empty(item.get(key)):

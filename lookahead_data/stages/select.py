@@ -105,7 +105,7 @@ class Select:
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
-        talk = Talk(batch.column("messages"))
+        talk = Talk.of(batch)
         safe = self._selection.are_safety(batch, talk, all_safe=self._choice.all_safe)
         for goes, why in self._selection.conditions(batch, talk, safe):
             sieve.reject_all(goes, why, outcome="filtered")
