@@ -26,7 +26,9 @@ KINDS: tuple[pl.DataType, ...] = (pl.Boolean(), pl.Float64(), pl.String())
 MOST_FIELDS = 6
 """Fields of a condition up to which every combination of types is tried."""
 
-_TYPES: dict[str, pl.DataType] = {name: pl.String() for name in TEXTS} | {TURNS: pl.Int64()}
+_PROBE: dict[str, Any] = dict.fromkeys(TEXTS, "x") | {TURNS: 1}
+"""A row by which a condition is checked: without any, Polars lets comparisons pass that it refuses later."""
+_PROBES: dict[pl.DataType, Any] = {pl.Boolean(): True, pl.Float64(): 1.5, pl.String(): "x"}
 
 
 class Condition:
@@ -93,9 +95,9 @@ class Condition:
         tries: Any = itertools.product(KINDS, repeat=len(self.fields))
         for kinds in itertools.islice(tries, len(KINDS) ** MOST_FIELDS):
             types = dict(zip(self.fields, kinds, strict=True))
-            empty = {name: pl.Series(name, [], dtype=kind) for name, kind in types.items()}
+            probes = {name: pl.Series(name, [_PROBES[kind]], dtype=kind) for name, kind in types.items()}
             try:
-                kind = self._frame(None, empty).select(self._expression).to_series().dtype
+                kind = self._frame(None, probes).select(self._expression).to_series().dtype
             except pl.exceptions.PolarsError as error:
                 problem = problem or str(error).split("\n")[0]
                 continue
@@ -119,29 +121,31 @@ class Condition:
 
     def _frame(self, talk: Talk | None, fields: Mapping[str, pl.Series]) -> pl.DataFrame:
         if talk is None:
-            frame = pl.DataFrame(schema=_TYPES).with_columns(fields.values())
+            frame = pl.DataFrame({name: [value] for name, value in _PROBE.items()} | dict(fields))
         else:
             texts = {name: pl.Series(field_texts(talk, name)) for name in TEXTS if name in self.text}
             frame = pl.DataFrame({TURNS: pl.Series(np.diff(talk.starts)), **texts, **fields})
         return frame.with_columns(
-            self._count(function, frame[name]).alias(column_of(function, name))
+            self._count(function, frame[name], checking=talk is None).alias(column_of(function, name))
             for function, name in sorted(self._counts)
         )
 
-    def _count(self, function: str, texts: pl.Series) -> pl.Series:
+    def _count(self, function: str, texts: pl.Series, *, checking: bool) -> pl.Series:
         texts = texts.cast(pl.String)
         if function == "len_words":
             return texts.str.count_matches(r"\S+")
-        if not len(texts):
-            return pl.Series([], dtype=pl.Int64)
+        if checking or not len(texts):
+            return pl.Series([1] * len(texts), dtype=pl.Int64)
         assert self._count_tokens is not None
         whole = whole_array(texts.fill_null("").to_arrow()).cast(pa.large_string())
         return pl.Series(self._count_tokens(whole))
 
 
 def _fit(values: Sequence[Any], kind: pl.DataType) -> int:
-    """How many values are of a type by themselves."""
-    return sum(value is not None and _natural(value) == kind for value in values)
+    """How well values are of a type: by themselves, or else by conversion."""
+    given = [value for value in values if value is not None]
+    natural = sum(_natural(value) == kind for value in given)
+    return natural * (len(given) + 1) + len(given) - _series("", given, kind).null_count()
 
 
 def _natural(value: Any) -> pl.DataType:
