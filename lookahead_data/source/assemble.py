@@ -35,7 +35,8 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
         return batch.column(name)
     if name == "message_extras":
         offsets = offsets_of(batch.column("messages"))
-        return lists_of(offsets, pa.nulls(int(offsets[-1]), MESSAGE_EXTRA))
+        nothing = [pa.nulls(int(offsets[-1]), field.type) for field in MESSAGE_EXTRA]
+        return lists_of(offsets, pa.StructArray.from_arrays(nothing, fields=list(MESSAGE_EXTRA)))
     return pa.nulls(batch.num_rows, COLUMNS[name].type)
 
 
