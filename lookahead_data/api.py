@@ -348,9 +348,18 @@ def _common_schema(files: Sequence[InputFile]) -> pa.Schema | None:
 
 
 def _open_ended(field: pa.Field) -> pa.Field:
-    """A field for changed text: a dictionary, or the fixed one of a Polars Enum, would not hold it."""
-    if pa.types.is_dictionary(field.type):
-        return pa.field(field.name, field.type.value_type, field.nullable)
+    """A field for changed text: a dictionary, or the fixed one of a Polars Enum, would not hold it. Nor can
+    values be put into columns of an extension type, such as JSON; they become columns of what holds them."""
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        return field.with_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return field.with_type(kind.storage_type)
+    if pa.types.is_struct(kind):
+        return field.with_type(pa.struct([_open_ended(inner) for inner in kind]))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
+        return field.with_type(make(_open_ended(kind.value_field)))
     return field
 
 

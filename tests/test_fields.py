@@ -44,6 +44,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "JSON in a text": {"messages": json.dumps(MESSAGES)},
     "JSON messages": {"messages": [json.dumps(message) for message in MESSAGES]},
     "an object of lists": {"messages": {"role": ["user", "assistant"], "content": [Q, A]}},
+    "one message each": {"prompt": MESSAGES[0], "completion": MESSAGES[1]},
     "role and text": {"messages": [{"role": "human ", "text": Q}, {"role": "AI", "text": A}]},
 }  # fmt: skip
 """A row of each shape; each asks Q last and answers A."""
@@ -109,6 +110,57 @@ def test_a_preview_goes_back_to_its_place(name: str, mode: str, tmp_path: Path) 
         assert question.startswith(f"{before[-2]['content']}{CONNECTOR}{shown}")
         assert answer == (settings.phrase if mode == "virtual" else "") + A
         assert after[:-2] == before[:-2]
+
+
+def as_columns(name: str) -> pa.Table:
+    """Rows as Spark and `datasets` write them."""
+    message = pa.map_(pa.string(), pa.string())
+    maps = [[list(message.items()) for message in MESSAGES]] * 3
+    texts = pa.array([json.dumps(message) for message in MESSAGES * 3])
+    columns = {
+        "maps": pa.array(maps, pa.list_(message)),
+        "JSON": pa.ExtensionArray.from_storage(pa.json_(), pa.array([json.dumps(MESSAGES)] * 3)),
+        "lists of JSON": pa.ListArray.from_arrays(
+            [0, 2, 4, 6], pa.ExtensionArray.from_storage(pa.json_(), texts)
+        ),
+        "an object of lists": pa.array([{"role": ["user", "assistant"], "content": [Q, A]}] * 3),
+    }
+    return pa.table({"id": [1, 2, 3], "messages": columns[name]})
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("name", ["maps", "JSON", "lists of JSON", "an object of lists"])
+def test_columns_of_many_types_hold_messages(name: str, ending: str, tmp_path: Path) -> None:
+    path, out = tmp_path / f"rows.{ending}", tmp_path / "out.parquet"
+    table = as_columns(name)
+    if ending == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    assert la.convert(path, tmp_path / "out", tokenizer="builtin", workers=1).totals["written"] == 3
+    la.preview(path, out, tokenizer="builtin")
+    (batch, rejects), *_ = read_quickly(out)
+    assert not rejects
+    for row in batch.to_pylist():
+        question, answer = row["messages"]
+        assert question["content"].startswith(f"{Q}{CONNECTOR}The capital of")
+        assert answer["content"] == A
+
+
+def test_rows_with_other_tools_are_no_duplicates(tmp_path: Path) -> None:
+    tools = [[{"name": "f"}], [{"name": "g"}], [{"name": "f"}], None]
+    rows = [SHAPES["messages"] | ({"tools": mine} if mine else {}) for mine in tools]
+    found = la.curate(write_jsonl(tmp_path / "rows.jsonl", rows), dedup="prompt")
+    assert found.verdicts.column("row").to_pylist() == [2]
+
+
+def test_a_verdict_is_asked_of_refusals_too(tmp_path: Path) -> None:
+    """Conditions pass over rows of the class safety; an unwanted answer stays unwanted."""
+    rows = [{"prompt": Q, "completion": "I'm sorry, I can't.", "label": label} for label in (False, True)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert la.curate(path, where=["label"]).verdicts.column("row").to_pylist() == [0]
+    assert la.curate(path, where=["prompt = 'x'"], ignore_field=["label"]).verdicts.num_rows == 0
 
 
 MEANT: dict[str, tuple[dict[str, Any], str]] = {
@@ -238,6 +290,12 @@ def test_flags_of_messages_are_weights(flag: dict[str, Any], weight: float | Non
     row = {"messages": [MESSAGES[0], MESSAGES[1] | flag, *MESSAGES]}
     found = row_of(row, tmp_path).messages
     assert [message.get("weight") for message in found] == [None, weight, None, None]
+
+
+@pytest.mark.parametrize("option", ["train_field", "role_field", "content_field", "history_field"])
+def test_a_named_field_that_no_row_has_is_refused(option: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"--{option.replace('_', '-')}"):
+        row_of(SHAPES["messages"], tmp_path, **{option: "misspelt"})
 
 
 def test_a_weight_that_is_none_is_told(tmp_path: Path) -> None:

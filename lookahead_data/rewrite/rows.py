@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from lookahead_data.curation.classes import Classes, is_refusal
 from lookahead_data.errors import RowError
 from lookahead_data.model.heads import Head, HeadFinder
 from lookahead_data.plan import InputFile
-from lookahead_data.rewrite.places import edited
+from lookahead_data.rewrite.places import as_objects, edited
 from lookahead_data.rewrite.report import PreviewReport
 from lookahead_data.source.conversations import Conversation, Shape, is_flagged, to_row
 from lookahead_data.source.conversations import Row as Read
@@ -52,6 +53,8 @@ class Rewriter:
             try:
                 if isinstance(record.value, RowError):
                     raise record.value
+                record = replace(record, value=as_objects(record.value))
+                assert isinstance(record.value, dict)
                 read = to_row(record.value, self._shape)
                 json.dumps(record.value, ensure_ascii=False, default=str).encode("utf-8")
             except UnicodeEncodeError:

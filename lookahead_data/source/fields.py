@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,7 +159,7 @@ def _by_name(name: str, values: Sequence[Any], shape: Shape) -> str | None:
     if meaning == names.PREFERENCE and names.is_verdict(name):
         return _WORDS[meaning] if any(map(names.judges, said)) else None
     if meaning == names.PREFERENCE and any(map(names.is_chosen, shape.fields)):
-        return None
+        return "unwanted answer, not learned"
     return _WORDS.get(meaning) if meaning else None
 
 
@@ -172,27 +172,29 @@ def _unread_keys(records: Records, shape: Shape) -> list[str]:
     """Keys of messages that are not read, with the field of these before them."""
     known = {*READ, shape.role_field, shape.content_field, shape.train_field}
     found: dict[str, None] = {}
+    for field, item in _messages(records, shape):
+        mine = {*known, "system", *(pair_in(item) or ()), *(("label",) if shape.kind == "segments" else ())}
+        for key, value in item.items():
+            nothing = key in CAREFUL and is_empty(value)
+            if key not in mine and not nothing and not _is_role(key, item):
+                found[f"{field}[].{key}"] = None
+    return list(found)
+
+
+def _messages(records: Records, shape: Shape) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The messages of rows as they stand there, each with its field."""
     for field in (shape.input_field, shape.output_field, shape.history_field):
-        for record in records if field else ():
+        for record in records if field and shape.kind != "text" else ():
             value = as_object(parsed(names.value_at(record, str(field))))
             items = value if isinstance(value, list) else [value]
             for item in map(as_object, map(parsed, items)):
-                if isinstance(item, Mapping) and shape.kind != "text":
-                    mine = {
-                        *known,
-                        "system",
-                        *(pair_in(item) or ()),
-                        *(("label",) if shape.kind == "segments" else ()),
-                    }
-                    keys = [
-                        key
-                        for key, value in item.items()
-                        if key not in mine
-                        and not _is_role(key, item)
-                        and not (key in CAREFUL and is_empty(value))
-                    ]
-                    found.update(dict.fromkeys(f"{field}[].{key}" for key in keys))
-    return list(found)
+                if isinstance(item, Mapping):
+                    yield str(field), item
+
+
+def has_key(records: Records, shape: Shape, key: str) -> bool:
+    """Whether any message of these rows has a key."""
+    return any(key in item for _, item in _messages(records, shape))
 
 
 def _is_role(key: str, item: Mapping[str, Any]) -> bool:

@@ -94,10 +94,11 @@ def judges(value: Any) -> bool:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value says nothing: null, NaN, or an empty text, list or object."""
+    """Whether a value says nothing: null, NaN, an empty text or list, or an object of nothing but nulls."""
     return (
         value is None
-        or (isinstance(value, str | list | Mapping) and not value)
+        or (isinstance(value, str | list) and not value)
+        or (isinstance(value, Mapping) and all(item is None for item in value.values()))
         or (isinstance(value, float) and math.isnan(value))
     )
 

@@ -19,6 +19,7 @@ from lookahead_data.source.fields import (
     FieldsRead,
     check_conditions,
     fields_read,
+    has_key,
     refuse_pairs,
     refuse_preferences,
 )
@@ -75,6 +76,7 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> Recognition:
     shapes = _told(looks)
     for option, name in _named_fields(settings):
         _check_optional(looks, shapes, option, name)
+    _check_keys(looks, shapes, settings)
     _check_kinds(looks, shapes, settings)
     warnings += _doubts(looks, shapes)
     shapes = _with_options(looks, shapes)
@@ -308,6 +310,26 @@ def _check_optional(
     """Refuse a named field that no file has: not every one need have it, but then it is misspelt."""
     if name and shapes and not any(looks[at].has(name) for at in shapes):
         raise _missing(looks[min(shapes)], name, option)
+
+
+def _check_keys(looks: Sequence[_Look], shapes: Mapping[int, Shape], settings: Settings) -> None:
+    """Refuse a named key of messages that none of the first rows has: what it tells would be passed over."""
+    for option, key, of_rows in (
+        ("--train-field", settings.train_field, True),
+        ("--role-field", settings.role_field, False),
+        ("--content-field", settings.content_field, False),
+    ):
+        if not key or not any(looks[at].samples for at in shapes):
+            continue
+        if not any(
+            has_key(looks[at].samples, shape, key) or (of_rows and looks[at].has(key))
+            for at, shape in shapes.items()
+        ):
+            raise InputError(
+                f"no message of the first rows has {key!r}{', nor have the rows' * of_rows}",
+                where=looks[min(shapes)].file.name,
+                remedy=f"Name the right one with {option}.",
+            )
 
 
 def _check_types(file: InputFile, shape: Shape) -> None:

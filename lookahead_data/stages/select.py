@@ -64,10 +64,9 @@ class Selection:
         fields = batch.column("row_fields") if "row_fields" in batch.schema.names else None
         exempt = safe if self._settings.exempt_safety else np.zeros(len(safe), bool)
         for condition in self._conditions:
-            yield (
-                ~(exempt | condition.holds(talk, fields)),
-                RowError("where", f"it does not meet {condition.text}"),
-            )
+            passes = np.zeros(len(safe), bool) if condition.judges else exempt
+            goes = ~(passes | condition.holds(talk, fields))
+            yield goes, RowError("where", f"it does not meet {condition.text}")
 
     def copies(self, talk: Talk, safe: Flags, rates: Mapping[str, float]) -> Ints:
         """How often each row is written, shape (rows,)."""
