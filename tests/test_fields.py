@@ -16,7 +16,8 @@ from lookahead_data.config import CONNECTOR, Settings
 from lookahead_data.errors import InputError, RowError
 from lookahead_data.source.discover import discover
 from lookahead_data.source.recognize import recognize
-from lookahead_data.source.strict import Row, to_row
+from lookahead_data.source.rows import Row
+from lookahead_data.source.strict import to_row
 
 Q, A = "What is the capital of Peru?", "The capital of Peru is Lima, of course."
 MESSAGES = [{"role": "user", "content": Q}, {"role": "assistant", "content": A}]
@@ -389,42 +390,3 @@ def test_numbers_that_are_none_are_null_where_a_text_is_read(tmp_path: Path) -> 
     manifest = la.convert(path, tmp_path / "out", tokenizer="builtin", workers=1)
     assert (manifest.totals["written"], manifest.totals["quarantined"]) == (1, {"missing_field": 1})
     assert read_quarantine(tmp_path / "out")[0]["row"] == 1
-
-
-CONDITIONS = [
-    ("lang = 'en'", [0, 2]),
-    ("score > 3", [0, 3]),
-    ("score > 3 AND lang = 'en'", [0]),
-    ("good", [0, 1]),
-    ("NOT good", [2, 3]),
-    ("meta.source = 'a'", [0, 3]),
-    ("lang IS NULL", [3]),
-    ("len_chars(lang) = 2 AND len_words(completion) > 1", [0, 1, 2]),
-    ("lang IN ('de', 'fr') OR meta.source = 'a'", [0, 1, 3]),
-]
-
-
-@pytest.mark.parametrize(("where", "kept"), CONDITIONS)
-@pytest.mark.parametrize("ending", ["jsonl", "parquet", "csv"])
-def test_conditions_on_fields(where: str, kept: list[int], ending: str, tmp_path: Path) -> None:
-    fields: list[tuple[Any, ...]] = [
-        ("en", 5, True, "a"), ("de", 3, True, "b"), ("en", 1, False, "b"), (None, 4.5, False, "a"),
-    ]  # fmt: skip
-    rows = [
-        {"prompt": f"p {at}", "completion": f"answer {at}", "lang": lang, "score": score, "good": good, "meta": {"source": source}}
-        for at, (lang, score, good, source) in enumerate(fields)
-    ]  # fmt: skip
-    path = tmp_path / f"rows.{ending}"
-    if ending == "jsonl":
-        write_jsonl(path, rows)
-    elif ending == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    elif "meta" in where or "NULL" in where:
-        pytest.skip("CSV has neither objects nor nulls")
-    else:
-        names = ("prompt", "completion", "lang", "score", "good")
-        lines = [",".join("" if row[name] is None else str(row[name]) for name in names) for row in rows]
-        path.write_text("\n".join([",".join(names), *lines]))
-    found = la.curate(path, where=[where])
-    gone = found.verdicts.column("row").to_pylist()
-    assert [at for at in range(4) if at not in gone] == kept

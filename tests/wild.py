@@ -16,7 +16,8 @@ from lookahead_data.model.tokenizer import load_tokenizer
 from lookahead_data.source.discover import discover
 from lookahead_data.source.readers import read_all
 from lookahead_data.source.recognize import recognize
-from lookahead_data.source.strict import Row, to_row
+from lookahead_data.source.rows import Row
+from lookahead_data.source.strict import to_row
 
 WILD = SHARED / "wild"
 

@@ -15,8 +15,9 @@ from lookahead_data.columns import MESSAGE_EXTRA, schema, with_column
 from lookahead_data.errors import RowError
 from lookahead_data.source.names import is_empty, value_at
 from lookahead_data.source.records import Record, excerpt_of
+from lookahead_data.source.rows import Conversation, Row
 from lookahead_data.source.shapes import Shape, in_words
-from lookahead_data.source.strict import Conversation, Row, to_row
+from lookahead_data.source.strict import to_row
 
 __all__ = [
     "Conversation",
