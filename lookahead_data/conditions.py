@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import polars as pl
@@ -22,6 +23,7 @@ _QUOTED = re.compile(r"('(?:[^']|'')*'|\"[^\"]*\")")
 _DOTTED = re.compile(r"(?<![\w.\"])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?![\w(])")
 
 
+@functools.lru_cache(4096)
 def plain(name: str) -> str:
     """A name of a field without what does not count in it: case, and what parts its words."""
     return re.sub(r"[\s_-]+", "", name).casefold()

@@ -131,7 +131,7 @@ class Pending:
 
 def _extra(message: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a message carries beside its text, as the column holds it; None for nothing."""
-    if not any(name in message for name in EXTRAS):
+    if len(message) <= 2 or not any(name in message for name in EXTRAS):
         return None
     extra = {name: message.get(name) for name in EXTRAS}
     if extra["tool_calls"] is not None:

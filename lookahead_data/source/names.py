@@ -95,9 +95,10 @@ def judges(value: Any) -> bool:
 
 def is_empty(value: Any) -> bool:
     """Whether a value says nothing: null, NaN, an empty text or list, or an object of nothing but nulls."""
+    if value is None:
+        return True
     return (
-        value is None
-        or (isinstance(value, str | list) and not value)
+        (isinstance(value, str | list) and not value)
         or (isinstance(value, Mapping) and all(item is None for item in value.values()))
         or (isinstance(value, float) and math.isnan(value))
     )
@@ -113,6 +114,8 @@ def find(present: Iterable[str], wanted: str) -> str | None:
 
 def value_at(record: Mapping[str, Any], name: str) -> Any:
     """The value of a field, which a dotted name finds inside of others; None where it is not there."""
+    if name in record or "." not in name:
+        return record.get(name)
     return _step(record, path_of(record, name))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
 
 ROLES: dict[str, str] = {
     "system": "system",
@@ -50,7 +50,8 @@ def plain_role(name: str) -> str:
     return _BETWEEN.sub("_", name.strip().casefold())
 
 
-def role_of(name: str, more: Iterable[tuple[str, str]] = ()) -> str | None:
+@functools.lru_cache(1024)
+def role_of(name: str, more: tuple[tuple[str, str], ...] = ()) -> str | None:
     """The role that a name stands for, or `function_call`; None if it is not known.
 
     Args:

@@ -37,9 +37,10 @@ class Row:
     def texts(self) -> Iterator[str]:
         """What the messages say and think."""
         for message in self.messages:
-            for name in ("content", "reasoning_content"):
-                if message.get(name):
-                    yield message[name]
+            if message["content"]:
+                yield message["content"]
+            if len(message) > 2 and message.get("reasoning_content"):
+                yield message["reasoning_content"]
 
     @property
     def is_plain(self) -> bool:
@@ -75,8 +76,8 @@ def _check_trained(messages: Conversation) -> None:
 
 def _check_encodable(row: Row) -> None:
     texts = list(row.texts)
-    if not row.is_plain:
-        carried = [m for m in row.messages if len(m) > 2]
+    carried = [message for message in row.messages if len(message) > 2]
+    if carried or row.tools is not None or row.template_args is not None:
         texts.append(json.dumps([carried, row.tools, row.template_args], ensure_ascii=False, default=str))
     for text in texts:
         if not text.isascii():

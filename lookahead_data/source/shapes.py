@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,13 +55,13 @@ class Shape:
         """The fields that must be there."""
         return (self.input_field,) if self.output_field is None else (self.input_field, self.output_field)
 
-    @property
+    @functools.cached_property
     def texts(self) -> tuple[str, ...]:
         """The fields that quick readers read: those that must be there, and optional ones of text."""
         optional = (self.system_field, *self.context_fields)
         return (*self.fields, *(name for name in optional if name))
 
-    @property
+    @functools.cached_property
     def all_fields(self) -> tuple[str, ...]:
         """The fields that are read."""
         optional = (
@@ -68,13 +69,23 @@ class Shape:
         )  # fmt: skip
         return (*self.texts, *(name for name in optional if name), *self.condition_fields)
 
-    @property
+    @functools.cached_property
     def rules(self) -> Rules:
         """How messages are read."""
         ignored = {short for name in self.ignored for short in (name, name.rpartition(".")[2])}
         return Rules(
             self.roles, self.role_field, self.content_field, self.train_field, tuple(sorted(ignored))
         )
+
+    @functools.cached_property
+    def opened(self) -> frozenset[str]:
+        """Fields inside of which others are read."""
+        return frozenset(name.partition(".")[0] for name in self.all_fields if "." in name)
+
+    @functools.cached_property
+    def meanings(self) -> dict[str, str | None]:
+        """What the fields met so far mean beside prompt, answer and messages (see `strict`); None for nothing."""
+        return {}
 
     @property
     def is_plain(self) -> bool:

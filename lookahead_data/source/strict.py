@@ -35,28 +35,38 @@ class _Reader:
         self._shape = shape
         self._turns = Turns(shape.rules)
         self._meant: dict[str, list[str]] = {}
-        taken = {*shape.fields, *shape.context_fields, *shape.ignored, shape.flag_field}
-        for name, value in names.flattened(record, shape.fields):
-            meaning = names.meaning_of(names.last_of(name))
-            if meaning and name not in taken and not is_empty(value):
+        self._has_empty_tools = False
+        known = shape.meanings
+        for name, value in names.flattened(record, shape.all_fields) if shape.opened else record.items():
+            if name not in known:
+                known[name] = _meaning(name, shape)
+            meaning = known[name]
+            if meaning is None:
+                continue
+            if not is_empty(value):
                 self._meant.setdefault(meaning, []).append(name)
+            elif meaning == names.TOOLS and value == []:
+                self._has_empty_tools = True
 
     def row(self) -> Row:
         shape, turns = self._shape, self._turns
-        self._refuse_media()
+        if self._meant:
+            self._refuse_media()
         tools = args = None
         if shape.kind == "text":
             turns.add("assistant", self._text(shape.input_field))
         else:
-            self._refuse_verdicts()
+            if self._meant:
+                self._refuse_verdicts()
             self._system()
             head = len(turns.messages)
             if name := self._one(names.HISTORY, shape.history_field):
                 turns.read(value_at(self._record, name), name, path_of(self._record, name))
             self._talk()
             self._drop_same_system(head)
-            self._reasoning()
-            self._weights()
+            if self._meant or shape.reasoning_field or shape.train_field:
+                self._reasoning()
+                self._weights()
             tools, args = self._tools(), self._template_args()
         row = Row(turns.messages, turns.places, tools, args, turns.looked_inside)
         check(row)
@@ -96,12 +106,7 @@ class _Reader:
         """The fields that continue the prompt of this record."""
         shape, record = self._shape, self._record
         found = [name for name in shape.context_fields if not is_empty(value_at(record, name))]
-        for name, value in names.flattened(record, shape.fields):
-            if name in shape.ignored or name in shape.all_fields or is_empty(value):
-                continue
-            if is_context(name, shape):
-                found.append(name)
-        return found
+        return found + self._meant.get(names.CONTEXT, [])
 
     def _joined(self, name: str) -> tuple[str, Path]:
         """The text of a context, or its texts a line each; and where the last stands."""
@@ -249,9 +254,11 @@ class _Reader:
         name = self._one(names.TOOLS, self._shape.tools_field)
         if name is None:
             # An empty list is kept: some templates treat it otherwise than none.
-            empty = names.find(self._record, "tools")
-            given = empty is not None and self._record[empty] == [] and empty not in self._shape.ignored
-            return self._turns.tools if self._turns.tools is not None else ([] if given else None)
+            return (
+                self._turns.tools
+                if self._turns.tools is not None
+                else ([] if self._has_empty_tools else None)
+            )
         return tool_definitions(value_at(self._record, name), name)
 
     def _template_args(self) -> dict[str, Any] | None:
@@ -283,6 +290,8 @@ class _Reader:
         Raises:
             RowError: two fields say different things.
         """
+        if not named and meaning not in self._meant:
+            return None
         record = self._record
         found = [named] if named and not is_empty(value_at(record, named)) else []
         found += [name for name in self._meant.get(meaning, ()) if name != named]
@@ -333,6 +342,15 @@ _OPTIONS = {
     names.TOOLS: "--tools-field",
     names.TEMPLATE_ARGS: "--ignore-field",
 }
+
+
+def _meaning(name: str, shape: Shape) -> str | None:
+    """What a field means beside those that the shape names; None for nothing."""
+    if name in (*shape.fields, *shape.context_fields, *shape.ignored, shape.flag_field):
+        return None
+    if name not in shape.all_fields and is_context(name, shape):
+        return names.CONTEXT
+    return names.meaning_of(names.last_of(name))
 
 
 def is_context(name: str, shape: Shape) -> bool:

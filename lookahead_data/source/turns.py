@@ -72,6 +72,9 @@ CAREFUL = (
 """Keys of a message that quick readers leave to this one."""
 
 
+_CARRIED = frozenset((*CAREFUL, *MEDIA_KEYS))
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the settings say of messages.
@@ -87,6 +90,9 @@ class Rules:
     content_field: str | None = None
     train_field: str | None = None
     ignored: tuple[str, ...] = ()
+
+
+_USUAL = Rules()
 
 
 class Turns:
@@ -130,8 +136,23 @@ class Turns:
         if value and all(isinstance(item, str) for item in value):
             self._texts(value, name, path)
             return
+        usual = self._rules == _USUAL
         for at, item in enumerate(value):
-            self._item(as_object(item), f"{name}[{at}]", (*path, at))
+            if not (usual and type(item) is dict and self._is_usual(item, path, at)):
+                self._item(as_object(item), f"{name}[{at}]", (*path, at))
+
+    def _is_usual(self, item: dict[str, Any], path: Path, at: int) -> bool:
+        """Append a message of a role and a text alone; False for any other item."""
+        role, content = item.get("role"), item.get("content")
+        if type(role) is not str or type(content) is not str or not _CARRIED.isdisjoint(item):
+            return False
+        known = role_of(role)
+        if known is None or known == CALLS[0]:
+            return False
+        place = (*path, at, "content")
+        self.messages.append({"role": known, "content": content})
+        self.places.append((place, place))
+        return True
 
     def _texts(self, texts: list[str], name: str, path: Path) -> None:
         messages = [parsed(text) for text in texts]
@@ -145,12 +166,13 @@ class Turns:
             self.add("assistant" if at % 2 else "user", text, (place, place))
 
     def _item(self, item: Any, where: str, path: Path) -> None:
-        if isinstance(item, list) and len(item) == 2 and all(isinstance(x, str | None) for x in item):
+        role_keys = self._role_keys
+        if isinstance(item, Mapping) and any(key in item for key in role_keys):
+            self._message(item, where, path)
+        elif isinstance(item, list) and len(item) == 2 and all(isinstance(x, str | None) for x in item):
             self._pair(item, (0, 1), {}, path)
         elif not isinstance(item, Mapping):
             raise RowError("not_text", f"{where} holds {kind_of(item)}, not a message")
-        elif any(key in item for key in self._role_keys):
-            self._message(item, where, path)
         elif (pair := pair_in(item)) is not None:
             system = item.get("system")
             if isinstance(system, str) and system:
@@ -198,8 +220,10 @@ class Turns:
         if isinstance(content, list):
             self._parts(said_in(content, where, place), content, known, where, extras)
             return
-        if content is None and isinstance(item.get("refusal"), str) and item["refusal"]:
+        if not content and isinstance(item.get("refusal"), str) and item["refusal"]:
             content, place = item["refusal"], (*path, "refusal")
+        elif not is_empty(item.get("refusal")) and "refusal" not in self._rules.ignored:
+            raise RowError("unsupported_content", f"{where} has a content and a refusal beside it")
         if content is None and not extras.get("tool_calls"):
             raise RowError("missing_field", f"{where} has no {key!r}")
         if content is not None and not isinstance(content, str):
@@ -210,6 +234,8 @@ class Turns:
         if self._rules.content_field:
             return self._rules.content_field
         usual = "value" if named == "from" else "content"
+        if item.get(usual) is not None:
+            return usual
         given = (key for key in (usual, *CONTENT_KEYS) if item.get(key) is not None)
         return next(given, usual)
 
@@ -242,6 +268,9 @@ class Turns:
 
     def _extras(self, item: Mapping[str, Any], where: str, role: str) -> Message:
         """What a message carries beside its text."""
+        carried = [key for key in item if key in _CARRIED and item[key] is not None]
+        if not carried and self._rules.train_field is None:
+            return {}
         ignored = self._rules.ignored
         extras: Message = {}
         thought = {
