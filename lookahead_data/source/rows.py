@@ -15,7 +15,7 @@ Conversation = list[Message]
 `tool_calls`, `tool_call_id`, `name` and `weight`. A content is None where only tools are called."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Row:
     """What a record holds.
 

@@ -101,6 +101,12 @@ class Shape:
             and not any("." in name for name in self.texts)
         )
 
+    @functools.cached_property
+    def is_plain_pair(self) -> bool:
+        """Whether rows are prompts and answers, with nothing else named but what continues the prompt."""
+        careful = (self.history_field, self.reasoning_field, self.tools_field, self.train_field, self.opened)
+        return self.output_field is not None and not any(careful)
+
     def __str__(self) -> str:
         names = [
             self.system_field, self.history_field, self.input_field, *self.context_fields,

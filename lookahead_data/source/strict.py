@@ -26,7 +26,26 @@ def to_row(record: Mapping[str, Any], shape: Shape) -> Row:
         RowError: a field is missing, null, not text or empty; a role is unknown; a message or a field
             carries what cannot be learned as text; nobody answers, or no answer is to be learned.
     """
-    return _Reader(record, shape).row()
+    return _usual(record, shape) or _Reader(record, shape).row()
+
+
+def _usual(record: Mapping[str, Any], shape: Shape) -> Row | None:
+    """A prompt and an answer of text, with nothing beside them that means something; None for any other row."""
+    if not shape.is_plain_pair:
+        return None
+    known = shape.meanings
+    for name, value in record.items():
+        if value is not None and value != "" and known.get(name, names.CONTEXT) is not None:
+            return None
+    prompt, answer = record.get(shape.input_field), record.get(str(shape.output_field))
+    system = record.get(shape.system_field) if shape.system_field else None
+    if type(prompt) is not str or type(answer) is not str or system or not answer.strip():
+        return None
+    if any(record.get(name) for name in shape.context_fields) or not (prompt.isascii() and answer.isascii()):
+        return None
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    asked, said = (shape.input_field,), (str(shape.output_field),)
+    return Row(messages, [(asked, asked), (said, said)])
 
 
 class _Reader:
