@@ -38,6 +38,7 @@ from lookahead_data.sink.receipts import Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
 from lookahead_data.source.conversations import Shape, in_words
+from lookahead_data.source.fields import in_words_of
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.recognize import recognize
@@ -92,6 +93,7 @@ def convert(
     _refuse_nested(inputs, chosen, folder)
     with as_files(inputs, chosen, listener.warned) as files, Crew(files, chosen, workers) as crew:
         plan, model = plan_job(files, dated_as_before(folder, chosen))
+        listener.recognized(in_words_of(plan.fields))
         for warning in plan.warnings:
             listener.warned(warning)
         with held(folder):
@@ -217,10 +219,11 @@ def curate(
         as_files(inputs, chosen, listener.warned) as files,
         tempfile.TemporaryDirectory(prefix="lookahead-data-") as work,
     ):
-        shapes, warnings = recognize(files, chosen.replace(mode="none"))
-        for warning in warnings:
+        seen = recognize(files, chosen.replace(mode="none", chat_template="none"))
+        listener.recognized([str(fields) for fields in seen.fields])
+        for warning in seen.warnings:
             listener.warned(warning)
-        plan = plan_corpus(files, chosen, shapes)
+        plan = plan_corpus(files, chosen, seen)
         counts = any(Condition(text).counts_tokens for text in chosen.where)
         report = report_on(plan, Path(work), listener, token_counter(chosen) if counts else None)
     if folder is not None:
@@ -371,9 +374,18 @@ def _common_schema(files: Sequence[InputFile]) -> pa.Schema | None:
 
 
 def _open_ended(field: pa.Field) -> pa.Field:
-    """A field for changed text: a dictionary, or the fixed one of a Polars Enum, would not hold it."""
-    if pa.types.is_dictionary(field.type):
-        return pa.field(field.name, field.type.value_type, field.nullable)
+    """A field for changed text: a dictionary, or the fixed one of a Polars Enum, would not hold it. Nor can
+    values be put into columns of an extension type, such as JSON; they become columns of what holds them."""
+    kind = field.type
+    if pa.types.is_dictionary(kind):
+        return field.with_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return field.with_type(kind.storage_type)
+    if pa.types.is_struct(kind):
+        return field.with_type(pa.struct([_open_ended(inner) for inner in kind]))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.large_list if pa.types.is_large_list(kind) else pa.list_
+        return field.with_type(make(_open_ended(kind.value_field)))
     return field
 
 

@@ -93,6 +93,12 @@ COLUMNS: dict[str, Column] = {
             "template arguments of the row (`chat_template_kwargs`), a JSON object; null: none. Absent where no "
             "row of the batch has any",
         ),
+        Column(
+            "row_fields",
+            pa.large_string(),
+            "converse",
+            "the values of the fields that conditions of --where name, a JSON object. Absent where none does",
+        ),
         Column("flagged", pa.bool_(), "converse", "what the field of --safety-field says of the row"),
         Column("safety", pa.bool_(), "select", "whether the row is of the class `safety`"),
         Column("copies", pa.int32(), "select", "how often the row is written, at least once"),

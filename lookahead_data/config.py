@@ -27,7 +27,7 @@ Keep: TypeAlias = Literal["first", "longest"]
 Verify: TypeAlias = Literal["estimate", "exact"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "shape": ("auto", "prompt-completion", "alpaca", "messages", "sharegpt", "text"),
+    "shape": ("auto", "prompt-completion", "alpaca", "messages", "sharegpt", "segments", "text"),
     "text_unit": ("file", "line"),
     "mode": ("real", "virtual", "none"),
     "cut": ("char", "reference"),
@@ -57,6 +57,9 @@ CUTS_ANSWERS_REMEDY = "Use --packing best-fit; concat is for plain text (--shape
 TRAIN = "train"
 """The split of all rows that no other split has."""
 
+ROLES = ("system", "developer", "user", "assistant", "tool")
+"""The roles that messages may have."""
+
 IGNORABLE = ("form", "compat", "case", "space")
 """What `dedup_ignores` may hold."""
 
@@ -74,7 +77,16 @@ class Settings:
         shape: the shape of all inputs; `auto` looks at the first rows of each file and says what it found.
         input_field, output_field, system_field: names of the prompt, the completion and the system
             prompt in a prompt-completion corpus. `input_field` also names the text of a `text`
-            corpus, and the list of a `messages` or `sharegpt` one.
+            corpus, and the list of a `messages` or `sharegpt` one. All names of fields may be dotted.
+        context_field: fields that continue the prompt, in this order, beside `input` and `context`.
+        history_field: earlier turns: pairs of question and answer, or messages.
+        reasoning_field: what was thought before the answer.
+        tools_field: the definitions of the tools of a row, a list or JSON.
+        train_field: the key of a message, or the field of a row, that tells how much an answer counts in the loss:
+            true, false or a number.
+        role_field, content_field: the keys of a message's role and content, None for the usual ones.
+        role: further names of roles, and the roles that they stand for: `{"narrator": "user"}`.
+        ignore_field: fields of rows, and keys of messages, that do not matter though their names say so.
         input_split: the splits of folders (and of a `DatasetDict`) that are read; none is `train` where there are
             several, and `all` is every split.
         text_unit: what a document of a `.txt` file is: the `file`, or a `line`.
@@ -83,8 +95,8 @@ class Settings:
 
     Curation (which rows of the corpus are converted)
         where: conditions in Polars' SQL that a row has to meet, each counted by itself. They may name
-            `prompt`, `completion`, `conversation` (texts), `turns` (messages), and use `len_chars(…)` and
-            `len_words(…)` beside SQL's functions.
+            `prompt`, `completion`, `conversation` (texts), `turns` (messages) and any field of the rows, and use
+            `len_chars(…)`, `len_words(…)` and `len_tokens(…)` beside SQL's functions.
         keep: rates from 0 to 1 at which rows are kept, by class: `safety` and `other`. Each row is kept or not by a
             hash of it and of `seed`, so that the rate holds in expectation; where rows are counted (for `mix`
             or `safety_share`) it is exact too.
@@ -185,6 +197,15 @@ class Settings:
     system_field: str | None = None
     input_split: tuple[str, ...] = ()
     text_unit: str = "file"
+    context_field: tuple[str, ...] = ()
+    history_field: str | None = None
+    reasoning_field: str | None = None
+    tools_field: str | None = None
+    train_field: str | None = None
+    role_field: str | None = None
+    content_field: str | None = None
+    role: Mapping[str, str] = field(default_factory=dict)
+    ignore_field: tuple[str, ...] = ()
     unit_size: int = 64 * MIB
     max_line_size: int = 256 * MIB
 
@@ -289,6 +310,13 @@ class Settings:
             if name not in IGNORABLE:
                 raise SettingsError(
                     f"{name!r} cannot be ignored by --dedup", remedy=f"Choose of: {', '.join(IGNORABLE)}."
+                )
+        for name, role in self.role.items():
+            if role not in ROLES:
+                raise SettingsError(
+                    f"{name}={role} maps to no known role",
+                    where="--role",
+                    remedy=f"Choose of: {', '.join(ROLES)}.",
                 )
         self._check_mix()
         self._check_split()
@@ -498,6 +526,7 @@ class Settings:
             "keep": dict(self.keep),
             "split": dict(self.split),
             "mix": dict(self.mix),
+            "role": dict(self.role),
             **{name: list(getattr(self, name)) for name in _LISTS},
         }
 
@@ -518,13 +547,28 @@ _WHOLE = (
     "evaluation_min_words",
     *_SIZES,
 )
-_LISTS = ("input_split", "where", "refusals", "safety_set", "dedup_ignores", "decontaminate")
+_LISTS = (
+    "input_split",
+    "context_field",
+    "ignore_field",
+    "where",
+    "refusals",
+    "safety_set",
+    "dedup_ignores",
+    "decontaminate",
+)
 _SWITCHES = ("mask_preview", "exempt_safety", "preview_safety")
 _SHARES = ("near_dedup", "safety_share")
 _OPTIONAL = (
     "input_field",
     "output_field",
     "system_field",
+    "history_field",
+    "reasoning_field",
+    "tools_field",
+    "train_field",
+    "role_field",
+    "content_field",
     "preview_weight",
     "preview_safety",
     "safety_field",
@@ -540,7 +584,7 @@ _OPTIONAL = (
     "pack",
     "shuffle",
 )
-_TABLES = ("template_args", "keep", "split", "mix")
+_TABLES = ("template_args", "keep", "split", "mix", "role")
 _NUMBERS = ("seed", "shuffle")
 _TYPES: dict[str, tuple[str, ...]] = {
     "a whole number of at least 1": _WHOLE,

@@ -22,7 +22,7 @@ from lookahead_data.batches import Reject
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import CLASSES
 from lookahead_data.curation.contamination import Contamination
-from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys
+from lookahead_data.curation.exact import Keys, exact_duplicates, message_keys, with_given
 from lookahead_data.curation.fields import field_lists, field_roles, field_texts
 from lookahead_data.curation.mixing import (
     Amounts,
@@ -151,9 +151,7 @@ class _Rows:
             return self
         places = np.flatnonzero(kept)
         batch = self.batch.take(pa.array(places))
-        return _Rows(
-            self.numbers[places], batch, Talk(batch.column("messages")), self.safe[places], self.file
-        )
+        return _Rows(self.numbers[places], batch, Talk.of(batch), self.safe[places], self.file)
 
 
 class _Work:
@@ -211,7 +209,7 @@ class _Work:
         """Judge the rows that conditions leave out."""
         for rows in self._all_rows("choosing rows"):
             left = np.ones(len(rows.numbers), bool)
-            for goes, why in self._selection.conditions(rows.talk, rows.safe):
+            for goes, why in self._selection.conditions(rows.batch, rows.talk, rows.safe):
                 self._judge_all(rows.numbers[left & goes], why)
                 left &= ~goes
 
@@ -318,7 +316,10 @@ class _Work:
                 rows = rows.where(said)
                 talk = rows.talk
                 contents = _normalized(field_lists(talk, settings.dedup), same)
-                yield rows.numbers, message_keys(field_roles(talk, settings.dedup), contents)
+                keys = message_keys(field_roles(talk, settings.dedup), contents)
+                if settings.dedup != "completion":
+                    keys = with_given(keys, rows.batch)
+                yield rows.numbers, keys
 
         frame = _frame(exact_duplicates(keyed(), folder))
         frame = self._placed(self._placed(frame, "first", "first_"), "row", "")
@@ -381,7 +382,7 @@ class _Work:
         """
         for rows in self._all_rows(what):
             kept = ~np.isin(rows.numbers, self._gone)
-            for goes, _ in self._selection.conditions(rows.talk, rows.safe):
+            for goes, _ in self._selection.conditions(rows.batch, rows.talk, rows.safe):
                 kept &= ~goes
             yield rows.where(kept)
 
@@ -394,7 +395,7 @@ class _Work:
             all_safe = is_safety_set(plan.settings, name)
             for staged, size in conversations_of(unit, plan):
                 batch = staged.batch
-                talk = Talk(batch.column("messages"))
+                talk = Talk.of(batch)
                 safe = self._selection.are_safety(batch, talk, all_safe=all_safe)
                 numbers = numbers_of(batch.column("row").to_numpy(), unit.file).astype(np.int64)
                 yield _Rows(numbers, batch, talk, safe, name)
@@ -460,7 +461,7 @@ def _evaluation_items(
         shape, field_ = evaluation_shape(file, plan.settings)
         records = readers.read_all(file, max_line_size=plan.settings.max_line_size)
         for staged, _ in converse(records, shape):
-            talk = Talk(staged.batch.column("messages"))
+            talk = Talk.of(staged.batch)
             texts.append(field_texts(talk, field_))
             sources += [(file.name, row) for row in staged.batch.column("row").to_pylist()]
             unread += [(file.name, reject.row, reject.message) for reject in staged.rejects]
@@ -475,9 +476,8 @@ def evaluation_shape(file: InputFile, settings: Settings) -> tuple[Shape, str]:
     """
     name = settings.evaluation_field
     try:
-        (shape,), _ = recognize(
-            [file], Settings(mode="none", shape="text" if name else "auto", input_field=name)
-        )
+        settings = Settings(mode="none", shape="text" if name else "auto", input_field=name)
+        (shape,) = recognize([file], settings).shapes
     except InputError as error:
         remedy = "Name the field of the items' text with --evaluation-field."
         raise InputError(error.problem, where=error.where, remedy=remedy) from None

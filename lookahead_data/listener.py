@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class Listener:
     """Hears of a job's progress. Override what you need; each method does nothing by itself."""
@@ -15,6 +17,10 @@ class Listener:
 
     def planned(self, *, size: int, units: int, shape: str) -> None:
         """The job is planned: bytes of input still to be converted, their units, the shapes of the inputs."""
+
+    def recognized(self, fields: Sequence[str]) -> None:
+        """Which fields of the rows are read as what, and which are not read, in words: a line for each shape of the
+        inputs."""
 
     def warned(self, message: str) -> None:
         """Something was noticed that does not stop the job."""

@@ -133,6 +133,7 @@ class Plan:
         tokenizer: name, SHA-256, and the tokens that text of the corpus must not become (`guarded`).
         template: name and SHA-256, or None for plain concatenation.
         warnings: what was noticed on planning, for people.
+        fields: which fields are read as what, for each shape (see `source.fields.FieldsRead`).
     """
 
     settings: Settings
@@ -144,6 +145,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     evaluation: tuple[InputFile, ...] = ()
     function: str | None = None
+    fields: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -158,11 +160,12 @@ class Plan:
             # As JSON gives it back: template arguments may hold tuples, or keys that are numbers.
             "settings": json.loads(json.dumps(self.settings.to_dict())),
             "inputs": [
-                item.describe() | {"shape": dict(shape)}
+                item.describe() | {"shape": json.loads(json.dumps(dict(shape)))}
                 for item, shape in zip(self.inputs, self.shapes, strict=True)
             ],
             "evaluation": [item.describe() for item in self.evaluation],
             "function": self.function,
+            "fields": [dict(entry) for entry in self.fields],
             "units": [asdict(unit) for unit in self.units],
             "tokenizer": dict(self.tokenizer),
             "template": dict(self.template) if self.template else None,

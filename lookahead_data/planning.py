@@ -16,9 +16,8 @@ from lookahead_data.model.load import Model, load_model
 from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.sink.publish import sha256_of
 from lookahead_data.source import readers
-from lookahead_data.source.conversations import Shape
 from lookahead_data.source.discover import discover
-from lookahead_data.source.recognize import recognize
+from lookahead_data.source.recognize import Recognition, recognize
 
 
 def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Model]:
@@ -27,7 +26,8 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
     Raises:
         LookaheadError: an input, a setting, the tokenizer or the template cannot be used.
     """
-    shapes, warnings = recognize(files, settings)
+    seen = recognize(files, settings)
+    shapes = seen.shapes
     kinds = frozenset(shape.kind for shape in shapes)
     size = sum(file.size for file in files)
     if settings.overlength == "auto":
@@ -39,23 +39,23 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
         model = load_model(settings, kinds, size=size)
     template = {"name": model.template.name, "sha256": model.template.sha256} if model.template else None
     plan = replace(
-        plan_corpus(files, settings, shapes),
+        plan_corpus(files, settings, seen),
         tokenizer={
             "name": model.tokenizer.name,
             "sha256": model.tokenizer.sha256,
             "guarded": list(model.tokenizer.guarded),
         },
         template=template,
-        warnings=(*warnings, *model.warnings),
+        warnings=(*seen.warnings, *model.warnings),
     )
     return plan, model
 
 
-def plan_corpus(files: Sequence[InputFile], settings: Settings, shapes: Sequence[Shape]) -> Plan:
+def plan_corpus(files: Sequence[InputFile], settings: Settings, seen: Recognition) -> Plan:
     """Plan passes over a corpus that need no model.
 
     Args:
-        shapes: of the files, as `recognize` finds them.
+        seen: what `recognize` tells of the files.
 
     Raises:
         LookaheadError: an input or a condition cannot be used.
@@ -68,7 +68,8 @@ def plan_corpus(files: Sequence[InputFile], settings: Settings, shapes: Sequence
         settings=settings,
         inputs=digested,
         units=divide(digested, settings),
-        shapes=tuple(asdict(shape) for shape in shapes),
+        shapes=tuple(asdict(shape) for shape in seen.shapes),
+        fields=tuple(fields.to_dict() for fields in seen.fields),
         tokenizer={},
         template=None,
         evaluation=_evaluation(settings),

@@ -21,15 +21,36 @@ class Talk:
 
     Attributes:
         starts: where each conversation's messages begin, and the end; shape (rows + 1,).
-        roles, contents, reasoning: of each message, shape (messages,); the reasoning may be null.
+        roles, contents, reasoning: of each message, shape (messages,); the reasoning may be null, and the
+            content of a message that only calls tools.
+        calls: the tool calls of each message as JSON, or null; None where no message has any.
     """
 
-    def __init__(self, messages: pa.ListArray) -> None:
+    def __init__(self, messages: pa.ListArray, extras: pa.ListArray | None = None) -> None:
         flat = messages.flatten()
         self.starts = offsets_of(messages)
         self.roles = pc.struct_field(flat, "role")
         self.contents = pc.struct_field(flat, "content")
         self.reasoning = pc.struct_field(flat, "reasoning_content")
+        self.calls = None if extras is None else pc.struct_field(extras.flatten(), "tool_calls")
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> Talk:
+        """The conversations of a batch, with the tool calls in them."""
+        extras = batch.column("message_extras") if "message_extras" in batch.schema.names else None
+        return cls(batch.column("messages"), extras)
+
+    @functools.cached_property
+    def said(self) -> pa.LargeStringArray:
+        """What each message says, tool calls included, shape (messages,); none is null."""
+        if self.calls is None and not self.contents.null_count:
+            return self.contents
+        contents = self.contents.fill_null("")
+        return (
+            contents
+            if self.calls is None
+            else pc.binary_join_element_wise(contents, self.calls.fill_null(""), "")
+        )
 
     @functools.cached_property
     def rows(self) -> Ints:

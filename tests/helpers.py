@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 from tokenizers import (
     AddedToken,
@@ -52,6 +53,19 @@ Document = tuple[list[int], list[int]]
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def given_columns(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of a batch, without optional columns that say nothing: whether a batch has them is its own matter."""
+    rows = batch.to_pylist()
+    for row in rows:
+        for name in ("message_extras", "tools", "template_args", "row_fields"):
+            value = row.get(name)
+            if value is None or (
+                isinstance(value, list) and all(v is None for item in value for v in item.values())
+            ):
+                row.pop(name, None)
+    return rows
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -39,6 +39,18 @@ FORMS: list[Callable[[str, str], Any]] = [
     lambda a, b: {"messages": [{"role": "user", "content": a}, {"role": a, "content": b}]},
     lambda a, b: {"conversations": [{"from": "human", "value": a}, {"from": "gpt", "value": b}], "images": a},
     lambda a, b: {a: b, "text": a},
+    lambda a, b: {"prompt": a, "context": b, "completion": a, "instruction": b, "output": a},
+    lambda a, b: {"prompt": a, "history": [[a, b], ["x", a]], "completion": b},
+    lambda a, b: {"prompt": a, "reasoning": b, "completion": b, "System Prompt": a},
+    lambda a, b: {"prompt": a, "completion": b, "tools": a, "label": b, "mask": "User"},
+    lambda a, b: {"prompt": a, "completion": b, "tools": [], "label": "True", "text": a, "image": b},
+    lambda a, b: {"prompt": a, "completion": b, "tools": None, "label": 3, "images": [], "weight": None},
+    lambda a, b: {"messages": [a, b], "conversations": [b, a, a, b]},
+    lambda a, b: {"system": a, "messages": conversation(a, b, system=b), "mask": "User"},
+    lambda a, b: {"messages": conversation(a, b), "system_prompt": a, "tools": [{"name": a}], "history": []},
+    lambda a, b: {"messages": [{"role": "user", "content": a, "name": ""}, {"role": "assistant", "content": b, "weight": 0}, {"role": "assistant", "content": b}]},
+    lambda a, b: {"messages": [{"role": "user", "parts": [{"text": a}]}, {"role": "model", "parts": [{"text": b}]}]},
+    lambda a, b: {"conversations": [{"from": "human", "value": a, "weight": None}, {"from": "function_call", "value": b}, {"from": "gpt", "value": b}]},
 ]  # fmt: skip
 
 
@@ -104,7 +116,7 @@ def test_of_lines_alike_one_is_parsed(tmp_path: Path, monkeypatch: pytest.Monkey
         (SHAPES[1], FORMS[3]),
         (SHAPES[1], FORMS[4]),
         (SHAPES[2], FORMS[7]),
-        (SHAPES[3], FORMS[11]),
+        (SHAPES[3], lambda a, b: {**FORMS[11](a, b), "images": []}),
         (SHAPES[4], lambda a, b: {"text": a, "source": b}),
         (PAIR, lambda a, b: {"id": 1 + len(b), "prompt": a, "completion": b, "score": len(a)}),
     ]:

@@ -38,13 +38,11 @@ QUARANTINED: dict[str, tuple[bytes, str]] = {
         b'{"prompt": "a", "completion": "two", "meta": {"a": 1, "a": 2}}\n',
         "duplicate_key",
     ),
-    "NaN": (b'{"prompt": "a", "completion": "two", "score": NaN}\n', "not_finite"),
-    "Infinity": (b'{"prompt": "a", "completion": "two", "score": -Infinity}\n', "not_finite"),
-    "a number beyond floats": (b'{"prompt": "a", "completion": "two", "score": 1e999}\n', "not_finite"),
     "nested 2,000 deep": (DEEP, "nesting"),
     "line over the limit": (b'{"prompt": "' + b"x" * 6000 + b'", "completion": "two"}\n', "line_too_long"),
     "no object": (b'["prompt", "completion"]\n', "not_an_object"),
     "missing field": (b'{"prompt": "one"}\n', "missing_field"),
+    "NaN for text": (b'{"prompt": "a", "completion": NaN}\n', "missing_field"),
     "null field": (b'{"prompt": "one", "completion": null}\n', "missing_field"),
     "number for text": (b'{"prompt": "one", "completion": 7}\n', "not_text"),
     "object for text": (b'{"prompt": {"a": 1}, "completion": "two"}\n', "not_text"),
@@ -91,7 +89,8 @@ CONVERSATIONS: dict[str, tuple[Any, str]] = {
     "no answer": ([{"role": "user", "content": "x"}], "no_answer"),
     "nothing": ([], "no_answer"),
     "not a list": ("hello", "not_text"),
-    "not messages": (["a", "b"], "not_text"),
+    "not messages": ([["a", "b", "c"]], "not_text"),
+    "a text among messages": (["a", {"role": "assistant", "content": "b"}], "not_text"),
     "null content": (
         [{"role": "user", "content": None}, {"role": "assistant", "content": "b"}],
         "missing_field",
@@ -99,10 +98,10 @@ CONVERSATIONS: dict[str, tuple[Any, str]] = {
     "number content": ([{"role": "user", "content": 5}, {"role": "assistant", "content": "b"}], "not_text"),
     "an image": (
         [{"role": "user", "content": [{"type": "image", "url": "x"}]}, {"role": "assistant", "content": "b"}],
-        "unsupported_content",
+        "media",
     ),
-    "a tool call": (
-        [*conversation("a"), {"role": "assistant", "content": "", "tool_calls": [{"name": "f"}]}],
+    "a tool call without a name": (
+        [*conversation("a"), {"role": "assistant", "content": "", "tool_calls": [{"id": "f"}]}],
         "unsupported_content",
     ),
     "an empty answer in the middle": (conversation("a", "", "c", "d"), "empty_answer"),

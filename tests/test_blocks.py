@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import conversation
+from helpers import conversation, given_columns
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_bad_input import QUARANTINED
@@ -26,7 +26,7 @@ LIMIT = 5000
 PAIR = Shape("prompt-completion", "prompt", "completion", system_field="system")
 SHAPES = [
     PAIR,
-    Shape("alpaca", "instruction", "output", extra_field="input"),
+    Shape("alpaca", "instruction", "output", context_fields=("input",)),
     Shape("messages", "messages"),
     Shape("sharegpt", "conversations"),
     Shape("text", "text"),
@@ -67,7 +67,33 @@ TALK = st.one_of(
     SCALAR,
 )
 NAMES = ["prompt", "completion", "system", "instruction", "input", "output", "text", "id"]
+MEANT = {
+    "tools": st.sampled_from([None, [], "[]", "", [{"name": "f"}]]),
+    "context": ODD_TEXT,
+    "history": st.sampled_from([None, [], [["a", "b"]], "x"]),
+    "System-Prompt": ODD_TEXT,
+    "reasoning": st.sampled_from(["on", "because", "", None]),
+    "label": st.sampled_from([True, "false", 3, "x", None]),
+    "images": st.sampled_from([[], None, ["x"]]),
+    "chat_template_kwargs": st.sampled_from([{}, None, {"a": None}, {"a": 1}]),
+    "weight": st.sampled_from([None, 0, 1]),
+    "mask": st.sampled_from(["User", "Assistant", None, 3]),
+}
+MEANT_TURNS = st.lists(
+    st.builds(
+        lambda turn, more: {**turn, **more},
+        st.sampled_from(conversation("a", "b", system="s")),
+        st.sampled_from([{}, {}, {"weight": 0}, {"weight": None}, {"name": "x"}, {"train": True}, {"loss": "false"},
+                         {"thinking": ""}, {"reasoning_content": ""}, {"prefix": True}, {"images": []},
+                         {"tool_calls": [{"name": "f", "arguments": "{}"}]}, {"refusal": None}]),
+    ),
+    max_size=4,
+)  # fmt: skip
 RECORD = st.one_of(
+    st.fixed_dictionaries(
+        {"prompt": st.just("p"), "completion": st.just("c"), "text": st.just("t"), "messages": MEANT_TURNS},
+        optional=MEANT,
+    ),
     st.dictionaries(st.sampled_from(NAMES), SCALAR, max_size=8),
     st.fixed_dictionaries(dict.fromkeys(NAMES, ODD_TEXT)),
     st.builds(lambda a, b: {"messages": a, "conversations": b}, TALK, TALK),
@@ -114,7 +140,7 @@ def told(batches: Any) -> Any:
     rejects: list[Any] = []
     notes: dict[str, int] = {}
     for staged, _ in batches:
-        rows += staged.batch.to_pylist()
+        rows += given_columns(staged.batch)
         rejects += [(r.row, r.offset, r.reason) for r in staged.rejects]
         for name, count in staged.notes.items():
             notes[name] = notes.get(name, 0) + count

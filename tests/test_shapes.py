@@ -63,7 +63,8 @@ def learned(out: Path) -> list[tuple[list[int], list[int]]]:
 
 
 def shapes_of(paths: Iterable[Path], **changes: Any) -> tuple[list[Shape], list[str]]:
-    return recognize(discover(paths), la.Settings(**changes))
+    found = recognize(discover(paths), la.Settings(**changes))
+    return found.shapes, found.warnings
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import conversation, read_quarantine, read_rows
+from helpers import conversation, given_columns, read_quarantine, read_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ PAIR = Shape("prompt-completion", "prompt", "completion", system_field="system")
 TALKS = Shape("messages", "messages", system_field="system")
 SHAPES = [
     PAIR,
-    Shape("alpaca", "instruction", "output", extra_field="input"),
+    Shape("alpaca", "instruction", "output", context_fields=("input",)),
     Shape("messages", "messages"),
     TALKS,
     Shape("sharegpt", "conversations"),
@@ -138,7 +138,7 @@ def told(batches: Any) -> Any:
     notes: dict[str, int] = {}
     for staged, _ in batches:
         staged.batch.validate(full=True)
-        rows += staged.batch.to_pylist()
+        rows += given_columns(staged.batch)
         rejects += staged.rejects
         for name, count in staged.notes.items():
             notes[name] = notes.get(name, 0) + count
@@ -171,7 +171,7 @@ ORDINARY: list[tuple[Shape, dict[str, Any]]] = [
     (PAIR, {"prompt": "a", "completion": "b"}),
     (SHAPES[1], {"instruction": "a", "input": "", "output": "b"}),
     (SHAPES[2], {"messages": TALK, "id": 1, "prompt": "a"}),
-    (SHAPES[2], {"messages": [{**turn, "tool_calls": [], "thinking": "", "weight": 0.5} for turn in TALK]}),
+    (SHAPES[2], {"messages": [{**turn, "tool_calls": [], "thinking": "", "weight": None} for turn in TALK]}),
     (SHAPES[2], {"messages": [{**turn, "from": None, "reasoning": None} for turn in TALK]}),
     (TALKS, {"messages": TALK[1:], "system": "s"}),
     (TALKS, {"messages": TALK}),

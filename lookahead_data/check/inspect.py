@@ -14,6 +14,7 @@ from lookahead_data.columns import IGNORED
 from lookahead_data.config import Settings
 from lookahead_data.curation.mixing import check_sources, is_safety_set
 from lookahead_data.errors import OutputError
+from lookahead_data.listener import Listener
 from lookahead_data.model.load import Model, load_model
 from lookahead_data.model.tokenizer import LoadedTokenizer, load_tokenizer
 from lookahead_data.pipeline import Converted, build_stages, run_stages
@@ -26,6 +27,7 @@ from lookahead_data.source.conversations import Shape, converse
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.recognize import recognize
 from lookahead_data.source.records import Record
+from lookahead_data.source.unit import wanted_columns
 from lookahead_data.stages.select import Choice
 
 
@@ -66,6 +68,7 @@ def inspect(
     *,
     rows: int = 3,
     start: int = 0,
+    listener: Listener | None = None,
     **changes: Any,
 ) -> tuple[list[SeenRow], list[Reject]]:
     """Rows of a finished folder, or of raw input as they would be written.
@@ -75,6 +78,7 @@ def inspect(
         settings: for raw input: what would be done to it; `changes` as for `convert`. A finished
             folder has its own, and of these only `tokenizer` matters (where it was moved since).
         rows, start: how many rows, from which on.
+        listener: told which fields of raw input are read.
 
     Returns:
         The rows; and of raw input the rows among them that would be left out.
@@ -95,7 +99,10 @@ def inspect(
     chosen = (settings or Settings()).replace(**changes)
     with as_files(source, chosen) as files:
         check_sources(chosen.replace(mix={}), [file.name for file in files])
-        shapes, _ = recognize(files, chosen)
+        recognition = recognize(files, chosen)
+        shapes = recognition.shapes
+        if listener is not None:
+            listener.recognized([str(fields) for fields in recognition.fields])
         model = load_model(chosen, frozenset(shape.kind for shape in shapes))
         wanted = itertools.islice(_records(files, shapes, chosen), start, start + rows)
         converted_rows = itertools.chain.from_iterable(
@@ -120,7 +127,9 @@ def _records(
 ) -> Iterator[tuple[int, Record]]:
     """The records of all files, each with the place of its file."""
     for at, (file, shape) in enumerate(zip(files, shapes, strict=True)):
-        for record in readers.read_all(file, max_line_size=settings.max_line_size, names=shape.all_fields):
+        for record in readers.read_all(
+            file, max_line_size=settings.max_line_size, names=wanted_columns(file, shape)
+        ):
             yield at, record
 
 

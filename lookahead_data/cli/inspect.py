@@ -64,7 +64,9 @@ def inspect(
     settings, job = o.settings_from(config, given)
     if not (source or job.inputs):
         raise click.UsageError("name a finished folder, or the INPUT to look at.")
-    seen, rejects = check.inspect(source or job.inputs, settings, rows=rows, start=start)
+    seen, rejects = check.inspect(
+        source or job.inputs, settings, rows=rows, start=start, listener=show.Watcher(quiet=as_json)
+    )
     if as_json:
         click.echo(json.dumps(show.rows_as_json(seen), ensure_ascii=False))
     else:

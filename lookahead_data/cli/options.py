@@ -64,6 +64,39 @@ SOURCE: tuple[Decorator[Any], ...] = (
         metavar="NAME",
     ),
     _choice("text_unit", "What a document of a .txt file is."),
+    _option(
+        "context_field",
+        "A field that continues the prompt, beside input and context. May be given several times.",
+        multiple=True,
+        metavar="NAME",
+    ),
+    _option("history_field", "Field of the earlier turns: pairs or messages.", metavar="NAME"),
+    _option("reasoning_field", "Field of what was thought before the answer.", metavar="NAME"),
+    _option("tools_field", "Field of the tool definitions.", metavar="NAME"),
+    _option(
+        "train_field",
+        "Key of a message, or field of a row, with its loss weight: true, false or a number.",
+        metavar="NAME",
+    ),
+    _option("role_field", "Key of a message's role.  [default: role or from]", metavar="NAME"),
+    _option(
+        "content_field",
+        "Key of a message's content.  [default: content, value, parts or text]",
+        metavar="NAME",
+    ),
+    click.option(
+        "--role",
+        "role",
+        multiple=True,
+        metavar="NAME=ROLE",
+        help="Read a role name as system, developer, user, assistant or tool. May be given several times.",
+    ),
+    _option(
+        "ignore_field",
+        "A field that does not matter, though its name says so. May be given several times.",
+        multiple=True,
+        metavar="NAME",
+    ),
     _option("max_line_size", "A longer line goes to quarantine.", type=Size(), default="256MiB"),
 )
 TOKENIZER: tuple[Decorator[Any], ...] = (
@@ -102,7 +135,8 @@ SAFETY: tuple[Decorator[Any], ...] = (
 CURATION: tuple[Decorator[Any], ...] = (
     _option(
         "where",
-        "Keep the rows that meet a condition: 'len_chars(completion) > 20'. May be given several times.",
+        "Keep the rows that meet a condition on texts or on any field: \"language = 'en' AND score > 3\". May be "
+        "given several times.",
         multiple=True,
         metavar="EXPR",
     ),
@@ -308,6 +342,8 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     ):
         if name in chosen:
             chosen[name] = dict(_number(text, f"--{name}", form) for text in chosen[name])
+    if "role" in chosen:
+        chosen["role"] = dict(_role(text) for text in chosen["role"])
     settings = Settings.from_dict({**job.settings, **chosen})
     # The user's own function may need it, and so may a program that runs a command in its own process.
     if settings.safety_function is None and click.get_current_context().find_root().obj == OWN_PROCESS:
@@ -323,6 +359,13 @@ def _template_arg(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def _role(text: str) -> tuple[str, str]:
+    name, equals, role = text.rpartition("=")
+    if not equals or not name:
+        raise SettingsError(f"{text!r} is no NAME=ROLE", where="--role")
+    return name, role.strip().lower()
 
 
 def _number(text: str, option: str, form: str) -> tuple[str, float | str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -72,6 +73,10 @@ class Watcher(Listener):
     def planned(self, *, size: int, units: int, shape: str) -> None:
         self._say(f"[dim]corpus:[/] {shape}, {units} unit{'s' * (units != 1)}")
         self._begin(self._doing, size)
+
+    def recognized(self, fields: Sequence[str]) -> None:
+        for line in fields:
+            self._say(f"[dim]fields:[/] {escape(line)}")
 
     def warned(self, message: str) -> None:
         self._say(f"[yellow]note:[/] {message}")

@@ -54,6 +54,21 @@ def message_keys(roles: pa.ListArray, contents: pa.ListArray) -> Keys:
     return _digests(memoryview(messages.tobytes()), offsets_of(contents) * 2 * _KEY_BYTES)
 
 
+def with_given(keys: Keys, batch: pa.RecordBatch) -> Keys:
+    """The keys of conversations, and where a row has tools or template arguments, of these too: they are part of
+    its prompt."""
+    for name in ("tools", "template_args"):
+        if name not in batch.schema.names:
+            continue
+        column = batch.column(name)
+        places = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        both = np.concatenate([keys[places], text_keys(column.take(pa.array(places)))], axis=1)
+        bounds = np.arange(len(places) + 1) * 2 * _KEY_BYTES
+        keys = keys.copy()
+        keys[places] = _digests(memoryview(np.ascontiguousarray(both).tobytes()), bounds)
+    return keys
+
+
 def _digests(data: memoryview, bounds: Ints) -> Keys:
     # The one loop over rows: no library hashes many texts at once with a hash that stands against intent,
     # and it takes a microsecond a row.

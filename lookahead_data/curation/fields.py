@@ -22,7 +22,7 @@ def field_lists(talk: Talk, field: str) -> pa.ListArray:
             Of a conversation without an answer all is prompt.
     """
     bounds, places = _messages_of(talk, field)
-    return lists_of(bounds, talk.contents.take(places))
+    return lists_of(bounds, talk.said.take(places))
 
 
 def field_roles(talk: Talk, field: str) -> pa.ListArray:

@@ -55,12 +55,13 @@ class FileRewriter:
         self._settings = settings
         self._listener = listener
         check_sources(settings.replace(mix={}), [file.name for file in files])
-        shapes, warnings = recognize(files, settings)
-        self._files = list(zip(files, shapes, strict=True))
-        self.report = PreviewReport(shape=in_words(shapes))
+        seen = recognize(files, settings.replace(chat_template="none"))
+        listener.recognized([str(fields) for fields in seen.fields])
+        self._files = list(zip(files, seen.shapes, strict=True))
+        self.report = PreviewReport(shape=in_words(seen.shapes))
         size = sum(file.size for file in files)
         tokenizer = require_tokenizer(settings) if settings.mode == "real" or settings.tokenizer else None
-        for warning in (*warnings, *(tokenizer.warnings if tokenizer else ())):
+        for warning in (*seen.warnings, *(tokenizer.warnings if tokenizer else ())):
             listener.warned(warning)
         small = settings.engine == "auto" and size < SMALL
         engine = Engines(tokenizer).get("tokenizers" if small else settings.engine) if tokenizer else None

@@ -137,9 +137,9 @@ class LineRewriter:
         shape = self._shape
         lines = lines.str.strip_chars_end("\r\n \t")
         ends = _value_ends(lines, shape.input_field)
-        if shape.extra_field:
-            asks = np.flatnonzero((fields[shape.extra_field].fill_null("").str.len_bytes() > 0).to_numpy())
-            ends[asks] = _value_ends(lines.gather(asks), shape.extra_field)
+        for name in shape.context_fields:
+            asks = np.flatnonzero((fields[name].fill_null("").str.len_bytes() > 0).to_numpy())
+            ends[asks] = _value_ends(lines.gather(asks), name)
         connector = pl.lit(self._settings.connector)
         frame = pl.DataFrame({"line": lines.cast(pl.Binary), "end": ends, "head": pl.Series(heads.texts)})
         frame = frame.with_columns(shown=pl.concat_str(connector, "head").str.replace_many(ESCAPES))

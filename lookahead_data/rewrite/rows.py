@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from lookahead_data.curation.classes import Classes, is_refusal
 from lookahead_data.errors import RowError
 from lookahead_data.model.heads import Head, HeadFinder
 from lookahead_data.plan import InputFile
+from lookahead_data.rewrite.places import as_objects, edited
 from lookahead_data.rewrite.report import PreviewReport
-from lookahead_data.source.conversations import Conversation, Shape, is_flagged, to_messages
+from lookahead_data.source.conversations import Conversation, Shape, is_flagged, to_row
+from lookahead_data.source.conversations import Row as Read
 from lookahead_data.source.records import Record, excerpt_of
 from lookahead_data.stages.preview import insert, preview_turns
 
@@ -45,13 +47,15 @@ class Rewriter:
         self, records: Sequence[Record], file: InputFile, report: PreviewReport
     ) -> list[tuple[int, Row]]:
         """The rows of `records` with their places and previews; those at fault go to the report."""
-        good: list[tuple[Record, Conversation, list[int]]] = []
+        good: list[tuple[Record, Read, list[int]]] = []
         for record in records:
             report.read += 1
             try:
                 if isinstance(record.value, RowError):
                     raise record.value
-                messages = to_messages(record.value, self._shape)
+                record = replace(record, value=as_objects(record.value))
+                assert isinstance(record.value, dict)
+                read = to_row(record.value, self._shape)
                 json.dumps(record.value, ensure_ascii=False, default=str).encode("utf-8")
             except UnicodeEncodeError:
                 self._reject(
@@ -60,15 +64,15 @@ class Rewriter:
             except RowError as error:
                 self._reject(record, error, file, report)
             else:
-                good.append((record, messages, self._turns(record.value, messages, report)))
-        answers = [messages[turn]["content"] for _, messages, turns in good for turn in turns]
+                good.append((record, read, self._turns(record.value, spoken(read), report)))
+        answers = [read.messages[turn]["content"] for _, read, turns in good for turn in turns]
         numbers = np.array([record.row for record, _, turns in good for _ in turns], np.int64)
         heads = iter(self._heads.find(pa.array(answers, pa.large_string()), numbers, report.notes).to_list())
         rows = []
-        for record, messages, turns in good:
+        for record, read, turns in good:
             mine = list(itertools.islice(heads, len(turns)))
             try:
-                rows.append((record.row, self._rewrite_row(record, messages, turns, mine, report)))
+                rows.append((record.row, self._rewrite_row(record, read, turns, mine, report)))
             except RowError as error:
                 self._reject(record, error, file, report)
         report.written += len(rows)
@@ -94,40 +98,37 @@ class Rewriter:
     def _rewrite_row(
         self,
         record: Record,
-        messages: Conversation,
+        read: Read,
         turns: Sequence[int],
         heads: Sequence[Head],
         report: PreviewReport,
     ) -> Row:
         assert isinstance(record.value, dict)
-        row = copy.deepcopy(record.value)
+        row, messages = record.value, spoken(read)
         if not turns and not preview_turns(messages, self._settings.preview_turns):
             report.notes["preview_without_user_message"] += 1
         for turn, head in zip(turns, heads, strict=True):
             preview = insert(messages, turn, head, self._settings, report.notes)
             if preview is None:
                 continue
-            self._put(row, turn, messages, preview["text"])
+            row = self._put(row, read, turn, preview["text"])
             report.previews += 1
             report.previewed_tokens += preview["tokens"]
             report.whole_answers += preview["whole"]
         return row
 
-    def _put(self, row: Row, turn: int, messages: Conversation, text: str) -> None:
-        """Append `text` to the prompt of the answer at `turn`, and put the phrase before the answer."""
-        phrase = self._settings.phrase if self._settings.mode == "virtual" else ""
-        shape = self._shape
-        turns = _message_list(row, shape)
-        if turns is None:
-            prompt = shape.input_field
-            if shape.extra_field and row.get(shape.extra_field):
-                prompt = shape.extra_field
-            row[prompt] += text
-            row[str(shape.output_field)] = phrase + row[str(shape.output_field)]
-            return
-        shift = len(messages) - len(turns)  # a system prompt from a field of its own
-        _extend(turns[turn - 1 - shift], after=text)
-        _extend(turns[turn - shift], before=phrase)
+    def _put(self, row: Row, read: Read, turn: int, text: str) -> Row:
+        """The row with `text` behind the prompt of the answer at `turn`, and the phrase before the answer."""
+        prompt, answer = read.places[turn - 1], read.places[turn]
+        if prompt is None or answer is None:
+            raise RowError(
+                "unsupported_content",
+                "the text of a prompt or its answer does not stand in one place of the row",
+            )
+        row = edited(row, prompt[1], lambda old: old + text)
+        if self._settings.mode == "virtual":
+            row = edited(row, answer[0], lambda old: self._settings.phrase + old)
+        return row
 
     def _reject(self, record: Record, error: RowError, file: InputFile, report: PreviewReport) -> None:
         excerpt = record.excerpt or excerpt_of(json.dumps(record.value, default=str))
@@ -136,25 +137,6 @@ class Rewriter:
         report.rejects.append((file.name, reject))
 
 
-def _message_list(row: Row, shape: Shape) -> list[Any] | None:
-    value = row[shape.input_field]
-    if not isinstance(value, list):
-        return None
-    return value + row[shape.output_field] if shape.output_field else value
-
-
-def _extend(message: Row, *, before: str = "", after: str = "") -> None:
-    said = "value" if "from" in message and "role" not in message else "content"
-    content = message[said]
-    if isinstance(content, str):
-        message[said] = before + content + after
-        return
-    # The first and the last part that say something, so that a part without text stays without.
-    filled = [at for at, part in enumerate(content) if (part if isinstance(part, str) else part["text"])]
-    first, last = (filled[0], filled[-1]) if filled else (0, -1)
-    for at, text, front in ((first, before, True), (last, after, False)):
-        piece = content[at]
-        if isinstance(piece, str):
-            content[at] = text + piece if front else piece + text
-        else:
-            piece["text"] = text + piece["text"] if front else piece["text"] + text
+def spoken(read: Read) -> Conversation:
+    """The messages of a row, each with a text; one that only calls tools says nothing."""
+    return [{**message, "content": message["content"] or ""} for message in read.messages]

@@ -67,6 +67,7 @@ def account(
         "tokenizer": plan["tokenizer"],
         "template": plan["template"],
         "inputs": plan["inputs"],
+        "fields": plan["fields"],
         "evaluation": plan["evaluation"],
         "curation": dict(curation) if curation is not None else None,
         "totals": totals.summary(),

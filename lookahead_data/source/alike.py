@@ -35,7 +35,7 @@ from lookahead_data.arrays import (
 from lookahead_data.columns import MESSAGE
 from lookahead_data.errors import RowError
 from lookahead_data.source.brackets import BACKSLASH, QUOTE, Bytes
-from lookahead_data.source.conversations import Shape, to_messages
+from lookahead_data.source.conversations import Shape, to_row
 from lookahead_data.source.records import parse_json
 from lookahead_data.texts import says_something
 
@@ -46,7 +46,7 @@ FEWEST = 8
 TRIES = 8
 """Patterns that are tried for texts with as many quotes."""
 
-ROLE_KEYS = (b"role", b"from")
+ROLE_KEYS = (b"role", b"from", b"type", b"mask", b"label", b"train", b"loss", b"weight")
 """Keys of strings that decide how a text is read, and are the same in many: part of the pattern."""
 
 MOST_DIGITS = 18
@@ -345,9 +345,12 @@ class _Part:
         marked = (b"%b%d%b" % (_MARKS[0], slot, _MARKS[1]) for slot in range(len(slots)))
         probe = b"".join(part for pair in zip(literals, [*marked, b""], strict=True) for part in pair)
         try:
-            messages = to_messages(parse_json(probe), shape)
+            row = to_row(parse_json(probe), shape)
         except RowError:
             return None
+        if not row.is_plain:
+            return None
+        messages = row.messages
         said = (
             Said(m["role"], _pieces(m["content"]), _pieces(m.get("reasoning_content", ""))) for m in messages
         )

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from lookahead_data.arrays import Flags, interleaved, lists_of, reordered
+from lookahead_data.arrays import Flags, interleaved, lists_of, offsets_of, reordered
 from lookahead_data.batches import Staged
-from lookahead_data.columns import MESSAGE, schema
-from lookahead_data.source.conversations import ROLES, Shape
+from lookahead_data.columns import COLUMNS, MESSAGE, MESSAGE_EXTRA, schema
+from lookahead_data.source.roles import ROLES
+from lookahead_data.source.shapes import Shape
 from lookahead_data.texts import says_something, to_arrow
 
 
@@ -23,9 +24,20 @@ def in_order(quick: Sequence[pa.RecordBatch], rest: Staged) -> Staged:
     if len(batches) == 1:
         return Staged(batches[0], rest.rejects, rest.notes)
     order = np.argsort(np.concatenate([batch.column("row").to_numpy() for batch in batches]), kind="stable")
-    wanted = schema(("row", "offset", "messages"))
-    arrays = [reordered([batch.column(name) for batch in batches], order) for name in wanted.names]
+    wanted = schema(dict.fromkeys(name for batch in batches for name in batch.schema.names))
+    arrays = [reordered([_column(batch, name) for batch in batches], order) for name in wanted.names]
     return Staged(pa.RecordBatch.from_arrays(arrays, schema=wanted), rest.rejects, rest.notes)
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column of a batch, which says nothing where the batch lacks it."""
+    if name in batch.schema.names:
+        return batch.column(name)
+    if name == "message_extras":
+        offsets = offsets_of(batch.column("messages"))
+        nothing = [pa.nulls(int(offsets[-1]), field.type) for field in MESSAGE_EXTRA]
+        return lists_of(offsets, pa.StructArray.from_arrays(nothing, fields=list(MESSAGE_EXTRA)))
+    return pa.nulls(batch.num_rows, COLUMNS[name].type)
 
 
 def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
@@ -37,8 +49,8 @@ def from_fields(decoded: pl.Series, shape: Shape) -> tuple[Flags, pa.ListArray]:
         return right, _messages([("assistant", answer)], len(frame))
     prompt = frame[shape.input_field]
     right &= prompt.is_not_null().to_numpy()
-    if shape.extra_field:
-        extra = frame[shape.extra_field].fill_null("")
+    for name in shape.context_fields:
+        extra = frame[name].fill_null("")
         joined = (
             prompt
             + pl.select(

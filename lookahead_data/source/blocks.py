@@ -24,7 +24,8 @@ from lookahead_data.columns import schema
 from lookahead_data.source.alike import find_alike
 from lookahead_data.source.assemble import from_fields, from_turns, in_order
 from lookahead_data.source.brackets import hold_one_value
-from lookahead_data.source.conversations import REASONING, UNSUPPORTED, Pending, Shape
+from lookahead_data.source.conversations import Pending, Shape
+from lookahead_data.source.guards import guard_of
 from lookahead_data.source.readers import jsonl
 from lookahead_data.source.records import Record
 
@@ -71,9 +72,7 @@ def conversations(blocks: Iterator[Block], shape: Shape, max_line_size: int) -> 
 
 def handles(shape: Shape) -> bool:
     """Whether rows of this shape can be read by the block."""
-    if shape.flag_field:
-        return False
-    return shape.kind in ("prompt-completion", "alpaca", "text") or not shape.system_field
+    return shape.is_plain
 
 
 def _read_block(block: Block, shape: Shape, max_line_size: int) -> Staged:
@@ -165,6 +164,9 @@ def _sound(frame: pl.DataFrame) -> Flags:
         r"\u": [
             ~line.contains(r"\\\\u[dD]"),  # the backslash may be one that another one escapes
             ~line.contains(r"\u0000", literal=True),
+            ~line.contains(
+                r'\\u00[4-7][0-9a-fA-F][^"]*"\s*:'
+            ),  # a key may be written so, and not be known by sight
             line.count_matches(HALF) == 2 * line.count_matches(PAIR),
         ],
         EXPONENT: [~line.contains(rf"[:,\[]\s*-?[0-9.]*{EXPONENT}")],
@@ -192,7 +194,7 @@ def _known_keys(lines: pl.Series, shape: Shape) -> list[str]:
     with contextlib.suppress(ValueError, RecursionError):
         json.loads(first, object_pairs_hook=collect)
     repeated = _turn_keys(shape) or ()
-    return list(dict.fromkeys([*shape.all_fields, *(name for name in found if name not in repeated)]))
+    return list(dict.fromkeys([*_texts(shape), *(name for name in found if name not in repeated)]))
 
 
 def _familiar(known: list[str], shape: Shape, *, quoting: bool = False) -> list[pl.Expr]:
@@ -219,19 +221,27 @@ def _familiar(known: list[str], shape: Shape, *, quoting: bool = False) -> list[
         role, said = (line.count_matches(rf'"{name}"\s*:\s*"') for name in repeated)
         tests += [role == said, *(pl.lit(value=False) for name in known if name in _unlike(repeated))]
         counts += [role, said]
+    guard = guard_of(shape)
+    if any(guard.holds(name) for name in known):
+        tests += guard.tests()
     return [*tests, every == pl.sum_horizontal(counts)]
+
+
+def _texts(shape: Shape) -> tuple[str, ...]:
+    """The fields that are read here. A system prompt beside messages is not: it may stand in these too."""
+    return shape.fields if _turn_keys(shape) else shape.texts
 
 
 def _value(name: str, shape: Shape) -> str:
     """What must stand behind a key whose value is read: text, or null where it may be missing."""
-    if name not in shape.all_fields or _turn_keys(shape):
+    if name not in shape.texts or _turn_keys(shape):
         return ""
     return r'\s*"' if name in shape.fields else r'\s*(?:"|null)'
 
 
 def _unlike(repeated: tuple[str, str]) -> tuple[str, ...]:
     """Keys that a message must not have to be read here."""
-    return (*REASONING, *UNSUPPORTED, *(("role", "content") if repeated[0] == "from" else ("from", "value")))
+    return ("role", "content") if repeated[0] == "from" else ("from", "value")
 
 
 def _unambiguous(shape: Shape) -> list[pl.Expr]:
@@ -243,7 +253,7 @@ def _unambiguous(shape: Shape) -> list[pl.Expr]:
     fits: list[pl.Expr] = []
     if not repeated:
         fits.append(keys.list.len() == distinct)
-    for name in shape.all_fields:
+    for name in _texts(shape):
         count = line.count_matches(rf'"{re.escape(name)}"\s*:')
         if repeated:
             fits.append(count == 1)
@@ -256,7 +266,7 @@ def _unambiguous(shape: Shape) -> list[pl.Expr]:
         # Role and content stand in pairs, all of them text; every other key stands there once.
         fits += [role == said, every == role + said, keys.list.len() - role - said == distinct - 2]
         fits.append(~line.contains(rf'"(?:{"|".join(_unlike(repeated))})"\s*:'))
-    return fits
+    return [*fits, *guard_of(shape).tests()]
 
 
 def _turn_keys(shape: Shape) -> tuple[str, str] | None:
@@ -271,7 +281,7 @@ def _decode(lines: pl.Series, fast: Flags, shape: Shape) -> tuple[Flags, pa.List
     kind: pl.DataType = (
         pl.Struct({shape.input_field: pl.List(pl.Struct(dict.fromkeys(turns, pl.String())))})
         if turns
-        else pl.Struct(dict.fromkeys(shape.all_fields, pl.String()))
+        else pl.Struct(dict.fromkeys(shape.texts, pl.String()))
     )
     fast = fast.copy()
     decoded = _decode_range(lines, np.flatnonzero(fast), kind, fast)
@@ -286,7 +296,7 @@ def _decode(lines: pl.Series, fast: Flags, shape: Shape) -> tuple[Flags, pa.List
 def fields_of_lines(lines: pl.Series, shape: Shape, max_line_size: int) -> tuple[Flags, pl.DataFrame]:
     """Which lines of prompts and completions are plain, and the fields of those that are."""
     plain = _plain_lines(lines, shape) & (lines.str.len_bytes() <= max_line_size).to_numpy()
-    kind = pl.Struct(dict.fromkeys(shape.all_fields, pl.String()))
+    kind = pl.Struct(dict.fromkeys(shape.texts, pl.String()))
     return plain, _decode_range(lines, np.flatnonzero(plain), kind, plain).struct.unnest()
 
 

@@ -5,200 +5,52 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from lookahead_data.arrays import lists_of, offsets_of
 from lookahead_data.batches import Reject, Staged
-from lookahead_data.columns import schema, with_column
+from lookahead_data.columns import MESSAGE_EXTRA, schema, with_column
 from lookahead_data.errors import RowError
+from lookahead_data.source.names import is_empty, value_at
 from lookahead_data.source.records import Record, excerpt_of
+from lookahead_data.source.rows import Conversation, Row
+from lookahead_data.source.shapes import Shape, in_words
+from lookahead_data.source.strict import to_row
 
-ROLES: dict[str, str] = {
-    "system": "system",
-    "developer": "developer",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "model": "assistant",
-    "tool": "tool",
-    "observation": "tool",
-    "function_response": "tool",
-}
-"""Role names as corpora write them, and the names that chat templates know."""
+__all__ = [
+    "Conversation",
+    "Pending",
+    "Row",
+    "Shape",
+    "converse",
+    "in_words",
+    "is_flagged",
+    "to_messages",
+    "to_row",
+]
 
 FLAGS = ("safety", "true", "yes", "1")
 """What the field of `--safety-field` says of a row of the class safety, where it holds text; case does not count."""
 
-REASONING = ("reasoning_content", "reasoning", "thinking")
-UNSUPPORTED = ("tool_calls", "function_call", "images", "audio")
-
 BATCH_ROWS = 1000
 BATCH_BYTES = 4 << 20
 
-Conversation = list[dict[str, str]]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How the rows of a file hold their conversations.
-
-    Attributes:
-        kind: `prompt-completion`, `alpaca`, `messages`, `sharegpt` or `text`.
-        input_field: the prompt; for `alpaca` the instruction; else the list of messages, or the text.
-        output_field: the completion, or None.
-        system_field: the system prompt, or None.
-        extra_field: Alpaca's optional `input`, or None.
-        flag_field: what tells whether a row is of the class safety, or None.
-    """
-
-    kind: str
-    input_field: str
-    output_field: str | None = None
-    system_field: str | None = None
-    extra_field: str | None = None
-    flag_field: str | None = None
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields that must be there."""
-        return (self.input_field,) if self.output_field is None else (self.input_field, self.output_field)
-
-    @property
-    def all_fields(self) -> tuple[str, ...]:
-        """The fields that are read."""
-        optional = (self.system_field, self.extra_field, self.flag_field)
-        return (*self.fields, *(name for name in optional if name))
-
-    def __str__(self) -> str:
-        names = [self.system_field, self.input_field, self.extra_field, self.output_field]
-        return f"{self.kind} ({', '.join(name for name in names if name)})"
-
-
-def in_words(shapes: Iterable[Shape]) -> str:
-    """The shapes of a corpus's files, and how many files have each where they differ."""
-    files = Counter(map(str, shapes))
-    if len(files) == 1:
-        return next(iter(files))
-    return ", ".join(f"{shape} in {count} file{'s' * (count != 1)}" for shape, count in files.items())
+EXTRAS = ("tool_calls", "tool_call_id", "name", "weight")
+"""What a message may carry beside its text."""
+OPTIONAL = ("message_extras", "tools", "template_args", "row_fields")
+"""Columns that a batch has only where a row has a value of them."""
 
 
 def to_messages(record: Mapping[str, Any], shape: Shape) -> Conversation:
-    """The conversation that a record holds.
-
-    Raises:
-        RowError: a field is missing, null, not text or empty; a role is unknown; a message carries
-            something other than text; nobody answers.
-    """
-    messages: Conversation = []
-    if shape.system_field and record.get(shape.system_field) is not None:
-        system = _text(record, shape.system_field)
-        if system:
-            messages.append({"role": "system", "content": system})
-    if shape.kind == "text":
-        messages.append({"role": "assistant", "content": _text(record, shape.input_field)})
-    elif shape.kind in ("messages", "sharegpt"):
-        messages += _turns(record, shape.input_field)
-    elif isinstance(record.get(shape.input_field), list):
-        # TRL's conversational prompt and completion: two lists of messages.
-        messages += _turns(record, shape.input_field) + _turns(record, shape.output_field or "")
-    else:
-        prompt = _text(record, shape.input_field)
-        if shape.extra_field and record.get(shape.extra_field):
-            prompt = f"{prompt}\n{_text(record, shape.extra_field)}"
-        answer = _text(record, shape.output_field or "")
-        messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    _check(messages)
-    return messages
-
-
-def _text(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
-    if value is None:
-        raise RowError("missing_field", f"the field {name!r} is {'null' if name in record else 'missing'}")
-    if not isinstance(value, str):
-        raise RowError("not_text", f"the field {name!r} holds {_kind(value)}, not text")
-    return value
-
-
-def _turns(record: Mapping[str, Any], name: str) -> Conversation:
-    turns = record.get(name)
-    if turns is None:
-        raise RowError("missing_field", f"the field {name!r} is {'null' if name in record else 'missing'}")
-    if not isinstance(turns, list):
-        raise RowError("not_text", f"the field {name!r} holds {_kind(turns)}, not a list of messages")
-    return [_message(turn, f"{name}[{at}]") for at, turn in enumerate(turns)]
-
-
-def _message(turn: Any, where: str) -> dict[str, str]:
-    if not isinstance(turn, Mapping):
-        raise RowError("not_text", f"{where} holds {_kind(turn)}, not a message")
-    named, said = ("from", "value") if "from" in turn and "role" not in turn else ("role", "content")
-    role = turn.get(named)
-    if not isinstance(role, str) or role.lower() not in ROLES:
-        known = ", ".join(ROLES)
-        raise RowError("unknown_role", f"{where} has the role {role!r}; known roles: {known}")
-    for name in UNSUPPORTED:
-        if turn.get(name):
-            raise RowError("unsupported_content", f"{where} carries {name!r}; only text is supported")
-    content = turn.get(said)
-    if isinstance(content, list):
-        content = "".join(_part(part, where) for part in content)
-    if content is None:
-        raise RowError("missing_field", f"{where} has no {said!r}")
-    if not isinstance(content, str):
-        raise RowError("not_text", f"{where}.{said} holds {_kind(content)}, not text")
-    message = {"role": ROLES[role.lower()], "content": content}
-    for name in REASONING:
-        if isinstance(turn.get(name), str) and turn[name]:
-            message["reasoning_content"] = turn[name]
-            break
-    return message
-
-
-def _part(part: Any, where: str) -> str:
-    if isinstance(part, str):
-        return part
-    text = part.get("text") if isinstance(part, Mapping) else None
-    if not isinstance(text, str):
-        raise RowError(
-            "unsupported_content", f"{where} has a part that is not text: {excerpt_of(repr(part))}"
-        )
-    return text
-
-
-def _kind(value: Any) -> str:
-    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return kinds.get(type(value), f"a {type(value).__name__}")
-
-
-def _check(messages: Conversation) -> None:
-    answers = [message for message in messages if message["role"] == "assistant"]
-    if not answers:
-        raise RowError("no_answer", "the conversation has no assistant message")
-    for message in answers:
-        if not message["content"].strip() and not message.get("reasoning_content"):
-            raise RowError("empty_answer", "an answer is empty")
-    for message in messages:
-        for text in message.values():
-            if not text.isascii():
-                _check_encodable(text)
-
-
-def _check_encodable(text: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RowError("lone_surrogate", f"character {error.start} is half of a UTF-16 pair") from None
+    """The conversation that a record holds; see `strict.to_row`."""
+    return to_row(record, shape).messages
 
 
 def is_flagged(record: Mapping[str, Any], shape: Shape) -> bool:
     """Whether a record's field tells that it is of the class safety: true, 1, or a word for it."""
-    value = record.get(str(shape.flag_field))
+    value = value_at(record, str(shape.flag_field))
     return value.strip().lower() in FLAGS if isinstance(value, str) else value is True or value == 1
 
 
@@ -217,8 +69,9 @@ class Pending:
     """The rows of the batch that is being filled."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[int, int | None, Conversation]] = []
+        self._kept: list[tuple[int, int | None, Row]] = []
         self._flagged: list[bool] = []
+        self._fields: list[str] = []
         self._rejects: list[Reject] = []
         self._notes: Counter[str] = Counter()
         self.size = 0
@@ -232,26 +85,72 @@ class Pending:
         try:
             if isinstance(record.value, RowError):
                 raise record.value
-            messages = to_messages(record.value, shape)
+            row = to_row(record.value, shape)
         except RowError as error:
             excerpt = record.excerpt or excerpt_of(json.dumps(record.value, default=str))
-            self._rejects.append(Reject(record.row, record.offset, error.reason, error.message, excerpt))
+            outcome = "filtered" if error.reason == "not_trained" else "quarantined"
+            self._rejects.append(
+                Reject(record.row, record.offset, error.reason, error.message, excerpt, outcome)  # type: ignore[arg-type]
+            )
             return
-        if any("\0" in text for message in messages for text in message.values()):
+        if any("\0" in text for text in row.texts):
             self._notes["nul_in_text"] += 1
-        self._kept.append((record.row, record.offset, messages))
+        self._kept.append((record.row, record.offset, row))
         if shape.flag_field:
             self._flagged.append(is_flagged(record.value, shape))
+        if shape.condition_fields:
+            self._fields.append(row_fields(record.value, shape.condition_fields))
 
     def staged(self) -> Staged:
-        rows, offsets, messages = zip(*self._kept, strict=True) if self._kept else ((), (), ())
-        names = ("row", "offset", "messages")
-        wanted = schema(names)
-        arrays = [
-            pa.array(list(values), field.type)
-            for values, field in zip((rows, offsets, messages), wanted, strict=True)
-        ]
+        rows, offsets, read = zip(*self._kept, strict=True) if self._kept else ((), (), ())
+        wanted = schema(("row", "offset", "messages"))
+        values = (rows, offsets, [row.messages for row in read])
+        arrays = [pa.array(list(column), field.type) for column, field in zip(values, wanted, strict=True)]
         batch = pa.RecordBatch.from_arrays(arrays, schema=wanted)
+        for name, column in self._optional(read, arrays[2]).items():
+            batch = with_column(batch, name, column)
         if self._flagged:
             batch = with_column(batch, "flagged", self._flagged)
         return Staged(batch, self._rejects, self._notes)
+
+    def _optional(self, rows: Iterable[Row], messages: pa.ListArray) -> dict[str, Any]:
+        """The optional columns that these rows need."""
+        found: dict[str, Any] = {}
+        extras = [_extra(message) for row in rows for message in row.messages]
+        if any(extras):
+            values = pa.array([extra or dict.fromkeys(EXTRAS) for extra in extras], MESSAGE_EXTRA)
+            found["message_extras"] = lists_of(offsets_of(messages), values)
+        for name in ("tools", "template_args"):
+            texts = [None if (value := getattr(row, name)) is None else as_json(value) for row in rows]
+            if any(text is not None for text in texts):
+                found[name] = texts
+        if self._fields:
+            found["row_fields"] = self._fields
+        return found
+
+
+def _extra(message: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a message carries beside its text, as the column holds it; None for nothing."""
+    if len(message) <= 2 or not any(name in message for name in EXTRAS):
+        return None
+    extra = {name: message.get(name) for name in EXTRAS}
+    if extra["tool_calls"] is not None:
+        extra["tool_calls"] = as_json(extra["tool_calls"])
+    return extra
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON, with every character as it is."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def row_fields(record: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The values of the fields that conditions name, as a JSON object."""
+    found = {}
+    for name in names:
+        value = value_at(record, name)
+        if isinstance(value, bool | int | float | str) and not (isinstance(value, float) and is_empty(value)):
+            found[name] = value
+        elif not is_empty(value):
+            found[name] = str(value)  # a time, say
+    return json.dumps(found)

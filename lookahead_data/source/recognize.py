@@ -9,39 +9,50 @@ from typing import Any
 
 import pyarrow as pa
 
+from lookahead_data.conditions import fields_in
 from lookahead_data.config import CUTS_ANSWERS, CUTS_ANSWERS_REMEDY, Settings
 from lookahead_data.errors import InputError, SettingsError
 from lookahead_data.plan import InputFile
-from lookahead_data.source import readers
-from lookahead_data.source.conversations import Shape
+from lookahead_data.source import guess, readers
 from lookahead_data.source.discover import TEXT_FORMATS, check_encoding
+from lookahead_data.source.fields import (
+    FieldsRead,
+    check_conditions,
+    fields_read,
+    has_key,
+    refuse_pairs,
+    refuse_preferences,
+)
+from lookahead_data.source.names import as_object, is_empty, is_verdict, value_at
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.records import open_bytes
-
-KNOWN_PAIRS: tuple[tuple[str, str], ...] = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("prompt", "answer"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("query", "response"),
-    ("query", "answer"),
-    ("instruction", "response"),
-    ("instruction", "completion"),
-    ("input", "output"),
-)
-"""Fields that name a prompt and its completion, the first pair that is there wins."""
+from lookahead_data.source.shapes import Shape
 
 SAMPLES = 20
 """Records that are looked at to recognize a file's shape."""
 
-_OPTIONS = ("system_field", "extra_field")
+_OPTIONS = ("system_field", "context_fields")
 """The attributes of a shape that name fields which need not be there."""
 
 _HEAD = 1 << 20
 
 
-def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[list[Shape], list[str]]:
+@dataclass(frozen=True)
+class Recognition:
+    """What the first rows of a corpus tell.
+
+    Attributes:
+        shapes: of the files, in order.
+        warnings: what was noticed while looking at them.
+        fields: which fields are read as what, for each shape.
+    """
+
+    shapes: list[Shape]
+    warnings: list[str]
+    fields: list[FieldsRead]
+
+
+def recognize(files: Sequence[InputFile], settings: Settings) -> Recognition:
     """The shape of each file, in order, and what was noticed while looking at them.
 
     What the settings name holds for all files. For the rest each file is recognized by itself, by its
@@ -63,24 +74,56 @@ def recognize(files: Sequence[InputFile], settings: Settings) -> tuple[list[Shap
     looks = [_look(file, settings) for file in files]
     warnings = [f"{look.file.name} holds no rows" for look in looks if not look.has_rows]
     shapes = _told(looks)
-    for option, name in (
-        ("--system-field", settings.system_field),
-        ("--safety-field", settings.safety_field),
-    ):
+    for option, name in _named_fields(settings):
         _check_optional(looks, shapes, option, name)
+    _check_keys(looks, shapes, settings)
     _check_kinds(looks, shapes, settings)
     warnings += _doubts(looks, shapes)
     shapes = _with_options(looks, shapes)
     if not shapes:
         _refuse_unread(looks, settings)
+    conditions = _conditions(looks, settings)
     found = []
     for at, look in enumerate(looks):
-        shape = shapes.get(at) or _neighbours_shape(at, look, shapes) or _named_shape(settings, {})
+        shape = shapes.get(at) or _neighbours_shape(at, look, shapes)
+        if shape is None:
+            shape = guess.shape_of({}, settings) or guess.named_shape(settings, {})
         if shapes and at not in shapes and look.has_rows:
             warnings.append(f"the first rows of {look.file.name} tell no shape; it is taken for {shape}")
         _check_types(look.file, shape)
-        found.append(replace(shape, flag_field=settings.safety_field))
-    return found, warnings
+        shape = _with_conditions(replace(shape, flag_field=settings.safety_field), conditions)
+        refuse_preferences(look.file.name, look.samples, shape)
+        found.append(shape)
+    account = fields_read([(shape, look.samples) for shape, look in zip(found, looks, strict=True)])
+    return Recognition(found, warnings, account)
+
+
+def _named_fields(settings: Settings) -> list[tuple[str, str | None]]:
+    """The options that name a field which some file must have."""
+    return [
+        ("--system-field", settings.system_field),
+        ("--history-field", settings.history_field),
+        ("--reasoning-field", settings.reasoning_field),
+        ("--tools-field", settings.tools_field),
+        ("--safety-field", settings.safety_field),
+        *(("--context-field", name) for name in settings.context_field),
+    ]
+
+
+def _conditions(looks: Sequence[_Look], settings: Settings) -> tuple[str, ...]:
+    """The fields that the conditions of the settings name."""
+    named = {text: fields_in(text) for text in settings.where}
+    if any(look.names is not None for look in looks):
+        present = dict.fromkeys(name for look in looks for name in look.seen)
+        deeper = {name for names in named.values() for name in names if any(look.has(name) for look in looks)}
+        check_conditions(named, [*present, *sorted(deeper - set(present))])
+    return tuple(dict.fromkeys(name for names in named.values() for name in names))
+
+
+def _with_conditions(shape: Shape, named: tuple[str, ...]) -> Shape:
+    """The shape with the fields of conditions; a verdict that a condition asks for is no reason to refuse."""
+    asked = [name for name in named if is_verdict(name)]
+    return replace(shape, condition_fields=named, ignored=tuple(dict.fromkeys((*shape.ignored, *asked))))
 
 
 @dataclass(frozen=True)
@@ -92,6 +135,7 @@ class _Look:
         shape: of its first rows, if they tell it.
         has_rows: whether there are any.
         fault: what is wrong with the first row, if none of the first can be read.
+        samples: the first rows that can be read.
     """
 
     file: InputFile
@@ -99,6 +143,7 @@ class _Look:
     shape: Shape | None
     has_rows: bool
     fault: str
+    samples: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -112,7 +157,15 @@ class _Look:
 
     def may_be(self, shape: Shape) -> bool:
         """Whether the file has all that the shape requires, as far as can be seen."""
-        return self.names is None or set(shape.fields) <= set(self.names)
+        return self.names is None or all(map(self.has, shape.fields))
+
+    def has(self, name: str) -> bool:
+        """Whether there is a field of this name, which may be dotted."""
+        if name in self.seen or "." not in name:
+            return name in self.seen
+        *above, last = name.split(".")
+        found = (as_object(value_at(sample, ".".join(above))) for sample in self.samples)
+        return any(isinstance(value, Mapping) and last in value for value in found)
 
 
 def _look(file: InputFile, settings: Settings) -> _Look:
@@ -130,63 +183,10 @@ def _look(file: InputFile, settings: Settings) -> _Look:
     present: dict[str, Any] = {}
     for sample in samples:
         for name, value in sample.items():
-            if present.get(name) is None:
+            if name not in present or (is_empty(present[name]) and value is not None):
                 present[name] = value
-    return _Look(file, tuple(present), _shape_of(present, settings), bool(records), fault)
-
-
-def _shape_of(present: Mapping[str, Any], settings: Settings) -> Shape | None:
-    """The shape of rows with these fields, and a value of each that is not null if there is one."""
-    shape = _named_shape(settings, present) if _is_named(settings) else _guess(present)
-    if shape is None or shape.kind == "text":
-        return shape
-    # A null is no reason to pass over the field: later rows may fill it.
-    own = "system" if isinstance(present.get("system", 0), str | None) else None
-    return replace(shape, system_field=settings.system_field or own)
-
-
-def _is_named(settings: Settings) -> bool:
-    return settings.shape != "auto" or bool(settings.input_field or settings.output_field)
-
-
-def _named_shape(settings: Settings, present: Mapping[str, Any]) -> Shape:
-    """The shape that the settings name, of rows with these fields."""
-    kind = "prompt-completion" if settings.shape == "auto" else settings.shape
-    given, answer = settings.input_field, settings.output_field
-    if settings.shape == "auto" and given and not answer and isinstance(present.get(given), list):
-        return Shape(_kind_of_turns(present[given]), given)
-    if kind == "prompt-completion":
-        pairs = [
-            pair
-            for pair in KNOWN_PAIRS
-            if given in (None, pair[0]) and answer in (None, pair[1]) and set(pair) <= set(present)
-        ]
-        pair = pairs[0] if pairs else KNOWN_PAIRS[0]
-        return Shape(kind, given or pair[0], answer or pair[1])
-    if kind == "alpaca":
-        extra = "input" if "input" in present else None
-        return Shape(kind, given or "instruction", answer or "output", extra_field=extra)
-    default = {"messages": "messages", "sharegpt": "conversations", "text": "text"}[kind]
-    return Shape(kind, given or default)
-
-
-def _guess(present: Mapping[str, Any]) -> Shape | None:
-    for name in ("messages", "conversations", "conversation"):
-        value = present.get(name)
-        if isinstance(value, list):
-            return Shape(_kind_of_turns(value), name)
-    if "instruction" in present and "output" in present:
-        extra = "input" if "input" in present else None
-        return Shape("alpaca", "instruction", "output", extra_field=extra)
-    for prompt, completion in KNOWN_PAIRS:
-        if prompt in present and completion in present:
-            return Shape("prompt-completion", prompt, completion)
-    return Shape("text", "text") if "text" in present else None
-
-
-def _kind_of_turns(turns: list[Any]) -> str:
-    first = turns[0] if turns else None
-    return "sharegpt" if isinstance(first, Mapping) and "from" in first else "messages"
+    shape = guess.shape_of(present, settings)
+    return _Look(file, tuple(present), shape, bool(records), fault, tuple(samples) if records else ())
 
 
 def _told(looks: Sequence[_Look]) -> dict[int, Shape]:
@@ -201,12 +201,16 @@ def _with_options(looks: Sequence[_Look], shapes: Mapping[int, Shape]) -> dict[i
 
     A field that a file was seen to have is left as it was found there: a `system` of numbers is no prompt.
     """
-    options: dict[tuple[str, ...], dict[str, str]] = {}
+    options: dict[tuple[str, ...], dict[str, Any]] = {}
     for shape in shapes.values():
         mine = {option: getattr(shape, option) for option in _OPTIONS}
         options.setdefault(shape.fields, {}).update({k: name for k, name in mine.items() if name})
+
+    def lacks(at: int, value: str | tuple[str, ...]) -> bool:
+        return not any(name in looks[at].seen for name in ([value] if isinstance(value, str) else value))
+
     return {
-        at: replace(shape, **{k: v for k, v in options[shape.fields].items() if v not in looks[at].seen})
+        at: replace(shape, **{k: v for k, v in options[shape.fields].items() if lacks(at, v)})
         for at, shape in shapes.items()
     }
 
@@ -243,12 +247,15 @@ def _neighbours_shape(at: int, look: _Look, shapes: Mapping[int, Shape]) -> Shap
     if look.names is None:
         return None
     if look.shape is None:
+        refuse_pairs(look.file.name, look.samples)
+        nested = next(filter(None, map(guess.nested_talk, look.samples)), None)
+        remedy = "Name the fields with --input-field and --output-field, or the shape with --shape."
         raise InputError(
             f"the corpus's shape is not known; row 1 has the fields: {look.there}",
             where=look.file.name,
-            remedy="Name the fields with --input-field and --output-field, or the shape with --shape.",
+            remedy=f"To read the messages, pass --input-field {nested}." if nested else remedy,
         )
-    raise _missing(look, next(name for name in look.shape.fields if name not in look.names))
+    raise _missing(look, next(name for name in look.shape.fields if not look.has(name)))
 
 
 def _missing(look: _Look, name: str, option: str = "--input-field and --output-field") -> InputError:
@@ -287,6 +294,12 @@ def _check_kinds(looks: Sequence[_Look], shapes: Mapping[int, Shape], settings: 
             f"{text} is plain text, which has no prompt to put a preview in",
             remedy="Use --mode none for text, or name the prompt with --input-field.",
         )
+    pieces = next((looks[at].file.name for at, shape in shapes.items() if shape.kind == "segments"), None)
+    if pieces and settings.chat_template != "none":
+        raise SettingsError(
+            f"{pieces} holds segments of text that a template has been put around already",
+            remedy="Put them together as they are with --chat-template none.",
+        )
     if talk and settings.packing == "concat":
         raise SettingsError(CUTS_ANSWERS, where=talk, remedy=CUTS_ANSWERS_REMEDY)
 
@@ -295,8 +308,28 @@ def _check_optional(
     looks: Sequence[_Look], shapes: Mapping[int, Shape], option: str, name: str | None
 ) -> None:
     """Refuse a named field that no file has: not every one need have it, but then it is misspelt."""
-    if name and shapes and not any(name in looks[at].seen for at in shapes):
+    if name and shapes and not any(looks[at].has(name) for at in shapes):
         raise _missing(looks[min(shapes)], name, option)
+
+
+def _check_keys(looks: Sequence[_Look], shapes: Mapping[int, Shape], settings: Settings) -> None:
+    """Refuse a named key of messages that none of the first rows has: what it tells would be passed over."""
+    for option, key, of_rows in (
+        ("--train-field", settings.train_field, True),
+        ("--role-field", settings.role_field, False),
+        ("--content-field", settings.content_field, False),
+    ):
+        if not key or not any(looks[at].samples for at in shapes):
+            continue
+        if not any(
+            has_key(looks[at].samples, shape, key) or (of_rows and looks[at].has(key))
+            for at, shape in shapes.items()
+        ):
+            raise InputError(
+                f"no message of the first rows has {key!r}{', nor have the rows' * of_rows}",
+                where=looks[min(shapes)].file.name,
+                remedy=f"Name the right one with {option}.",
+            )
 
 
 def _check_types(file: InputFile, shape: Shape) -> None:
@@ -311,7 +344,8 @@ def _check_types(file: InputFile, shape: Shape) -> None:
         while pa.types.is_dictionary(kind):
             kind = kind.value_type
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-        if not text and not pa.types.is_nested(kind) and not pa.types.is_null(kind):
+        other = pa.types.is_nested(kind) or pa.types.is_null(kind) or isinstance(kind, pa.BaseExtensionType)
+        if not text and not other:
             raise InputError(
                 f"the column {name!r} is of type {kind}, not text",
                 where=file.name,

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import io
 import json
-import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,11 +124,12 @@ class _Raw(io.RawIOBase):
 
 
 def parse_json(line: bytes) -> dict[str, Any]:
-    """The JSON object on a line, read strictly.
+    """The JSON object on a line, read strictly, but that NaN and Infinity are numbers: pandas and Python
+    write them, and where a text is read they are null.
 
     Raises:
-        RowError: it is not UTF-8, not one JSON object, names a key twice, holds NaN or Infinity or
-            a raw NUL, or is nested too deeply.
+        RowError: it is not UTF-8, not one JSON object, names a key twice, holds a raw NUL, or is nested
+            too deeply.
     """
     try:
         text = line.decode("utf-8")
@@ -145,7 +145,7 @@ def parse_json_text(text: str) -> Any:
     if text.count("[") + text.count("{") > MAX_NESTING and _depth(text) > MAX_NESTING:
         raise RowError("nesting", f"the JSON is nested more than {MAX_NESTING} levels deep")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
         raise RowError("nesting", "the JSON is nested too deeply") from None
     except ValueError as error:
@@ -165,14 +165,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise RowError("duplicate_key", f"the key {twice!r} stands there twice")
-    for key, value in pairs:
-        if isinstance(value, float) and not math.isfinite(value):
-            raise RowError("not_finite", f"the number of {key!r} is too large for a JSON reader")
     return found
-
-
-def _no_constant(name: str) -> None:
-    raise RowError("not_finite", f"{name} is not JSON")
 
 
 def _depth(text: str) -> int:

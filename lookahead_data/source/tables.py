@@ -24,10 +24,13 @@ from lookahead_data.batches import Staged
 from lookahead_data.columns import MESSAGE, schema
 from lookahead_data.plan import InputFile
 from lookahead_data.source.assemble import from_fields, from_turns, in_order
-from lookahead_data.source.conversations import BATCH_BYTES, REASONING, UNSUPPORTED, Pending, Shape
+from lookahead_data.source.conversations import BATCH_BYTES, Pending, Shape
+from lookahead_data.source.guards import KEPT, guard_of
+from lookahead_data.source.names import TOOLS, VERDICT_WORDS, is_verdict, meaning_of
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.readers.indexed import ipc_batches
 from lookahead_data.source.records import Record, Split
+from lookahead_data.source.turns import CAREFUL
 
 ROWS = 1024
 """Rows that are decoded at once, before they are measured; what a file says of sizes is no bound,
@@ -48,8 +51,8 @@ PLAIN_TURN = pa.struct([pa.field(name, pa.large_string()) for name in KEYS])
 
 def handles(file_schema: pa.Schema, shape: Shape) -> bool:
     """Whether rows of this shape can be read by the column from a file of this schema."""
-    columns = {name: file_schema.field(name).type for name in file_schema.names if name in shape.all_fields}
-    if not set(shape.fields) <= set(columns) or shape.flag_field:
+    columns = {name: file_schema.field(name).type for name in file_schema.names if name in shape.texts}
+    if not set(shape.fields) <= set(columns) or not shape.is_plain:
         return False
     if _has_turns(shape):
         turns = columns.pop(shape.input_field)
@@ -68,9 +71,16 @@ def conversations(
         size: the bytes of input that make a batch, more or less; a row is never cut.
     """
     row = part.first_row
-    for pieces in _groups(_pieces(_batches(file, part, shape.all_fields, size), shape, size), size):
+    names = _needed(columnar.schema(file), shape)
+    for pieces in _groups(_pieces(_batches(file, part, names, size), shape, size), size):
         yield _read_group(pieces, row, shape, file), sum(piece.size for piece in pieces)
         row += sum(piece.rows.num_rows for piece in pieces)
+
+
+def _needed(file_schema: pa.Schema, shape: Shape) -> list[str]:
+    """The columns that are read: those of the shape, and those that must hold nothing."""
+    guard = guard_of(shape)
+    return [name for name in file_schema.names if name in shape.texts or guard.holds(name)]
 
 
 def _has_turns(shape: Shape) -> bool:
@@ -231,7 +241,7 @@ def _compact(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def _schema(shape: Shape) -> pa.Schema:
     """Of `_Piece.texts`: each field of the shape once."""
-    kinds = dict.fromkeys(shape.all_fields, pa.large_string())
+    kinds = dict.fromkeys(shape.texts, pa.large_string())
     if _has_turns(shape):
         kinds[shape.input_field] = pa.list_(PLAIN_TURN)
     return pa.schema(kinds)
@@ -248,7 +258,28 @@ def _texts(rows: pa.RecordBatch, shape: Shape) -> tuple[pa.RecordBatch, Flags]:
             columns.append(turns)
         else:
             columns.append(rows.column(field.name).cast(pa.large_string()))
+    guard = guard_of(shape)
+    for name in rows.schema.names:
+        if name not in shape.texts and guard.holds(name):
+            odd = odd | _means_something(rows.column(name), name)
     return pa.RecordBatch.from_arrays(columns, schema=_schema(shape)), odd
+
+
+def _means_something(values: pa.Array, name: str) -> Flags:
+    """Which rows have something in a column with a meaning."""
+    if not is_verdict(name):
+        # Some templates treat an empty list of tools otherwise than none.
+        counts_empty = meaning_of(name) == TOOLS and not _is_string(values.type)
+        found: Flags = values.is_valid().to_numpy(zero_copy_only=False)
+        return found if counts_empty else _says_more(values)
+    if _is_string(values.type):
+        words = pc.is_in(
+            pc.utf8_lower(pc.utf8_trim_whitespace(values)), pa.array(sorted(VERDICT_WORDS), values.type)
+        )
+        return np.asarray(words.fill_null(False).to_numpy(zero_copy_only=False), bool)
+    if pa.types.is_boolean(values.type):
+        return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
+    return np.zeros(len(values), bool)
 
 
 def _turns(lists: pa.Array) -> tuple[pa.ListArray, Flags]:
@@ -259,9 +290,10 @@ def _turns(lists: pa.Array) -> tuple[pa.ListArray, Flags]:
     values = dict(zip(names, messages.flatten(), strict=True))
     plain = [values[name].cast(pa.large_string()) for name in _keys(lists.type)]
     more = np.zeros(len(messages), bool)
-    for name in (*REASONING, *UNSUPPORTED):
+    for name in CAREFUL:
         if name in values:
-            more |= _says_more(values[name])
+            given = values[name].is_valid().to_numpy(zero_copy_only=False)
+            more |= given if name == KEPT else _says_more(values[name])
     offsets = np.concatenate([[0], np.cumsum(counts)])
     turns = lists_of(offsets, pa.StructArray.from_arrays(plain, fields=list(PLAIN_TURN)))
     return turns, _any_of(more, counts)
@@ -313,28 +345,33 @@ def _assembled(pieces: Sequence[_Piece], shape: Shape) -> tuple[Flags, pa.ListAr
     if _has_turns(shape):
         right, messages = from_turns(pl.Series(columns[shape.input_field]), KEYS)
         if shape.system_field:
-            messages = _with_system(messages, columns[shape.system_field])
+            twice, messages = _with_system(messages, columns[shape.system_field])
+            right &= ~twice
     else:
         right, messages = from_fields(pl.DataFrame(columns).to_struct(), shape)
     fast = right & ~np.concatenate([piece.odd for piece in pieces]) & ~_holds_nul(messages)
     return fast, messages if fast.all() else messages.filter(pa.array(fast))
 
 
-def _with_system(messages: pa.ListArray, systems: pa.LargeStringArray) -> pa.ListArray:
-    """The messages with a system message at the head, where there is one."""
+def _with_system(messages: pa.ListArray, systems: pa.LargeStringArray) -> tuple[Flags, pa.ListArray]:
+    """Which rows have a system message as well, and the messages with one at the head where a field has it."""
     some = _says_more(systems)
     said = systems.filter(pa.array(some))
-    if not len(said):
-        return messages
-    roles = pa.repeat(pa.scalar("system", pa.large_string()), len(said))
-    heads = pa.StructArray.from_arrays(
-        [roles, said, pa.nulls(len(said), pa.large_string())], fields=list(MESSAGE)
-    )
     starts = offsets_of(messages)
     bodies = messages.flatten()
+    heads = np.flatnonzero(some & (np.diff(starts) > 0))
+    twice = np.zeros(len(messages), bool)
+    first = bodies.field("role").take(pa.array(starts[heads]))
+    twice[heads] = pc.equal(first, "system").fill_null(False).to_numpy(zero_copy_only=False)
+    if not len(said):
+        return twice, messages
+    roles = pa.repeat(pa.scalar("system", pa.large_string()), len(said))
+    added = pa.StructArray.from_arrays(
+        [roles, said, pa.nulls(len(said), pa.large_string())], fields=list(MESSAGE)
+    )
     order = np.insert(np.arange(len(bodies)), starts[:-1][some], len(bodies) + np.arange(len(said)))
     offsets = starts + np.concatenate([[0], np.cumsum(some)])
-    return lists_of(offsets, pa.concat_arrays([bodies, heads]).take(pa.array(order)))
+    return twice, lists_of(offsets, pa.concat_arrays([bodies, added]).take(pa.array(order)))
 
 
 def _holds_nul(messages: pa.ListArray) -> Flags:

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lookahead_data.batches import Staged
-from lookahead_data.plan import Plan, Unit
+from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.source import arrays_of_json, blocks, readers, tables
 from lookahead_data.source.conversations import BATCH_BYTES, Shape, converse
+from lookahead_data.source.names import wanted
 from lookahead_data.source.readers import columnar, json_array, jsonl
 from lookahead_data.source.records import Split
+
+
+def wanted_columns(file: InputFile, shape: Shape) -> list[str] | None:
+    """The columns of a file that have to be read, None where it is not one of columns."""
+    if file.format not in ("parquet", "arrow"):
+        return None
+    return wanted(columnar.schema(file).names, shape.all_fields)
 
 
 def conversations_of(unit: Unit, plan: Plan) -> Iterator[tuple[Staged, int]]:
@@ -32,6 +40,6 @@ def conversations_of(unit: Unit, plan: Plan) -> Iterator[tuple[Staged, int]]:
     elif file.format in ("parquet", "arrow") and tables.handles(columnar.schema(file), shape):
         yield from tables.conversations(file, part, shape)
     else:
-        records = readers.read(file, part, max_line_size=limit, names=shape.all_fields)
+        records = readers.read(file, part, max_line_size=limit, names=wanted_columns(file, shape))
         yield from converse(records, shape)
     file.check_unchanged()

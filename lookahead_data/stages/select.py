@@ -67,11 +67,14 @@ class Selection:
             return np.zeros(batch.num_rows, bool)
         return self._classes(batch, talk, all_safe=all_safe)
 
-    def conditions(self, talk: Talk, safe: Flags) -> Iterator[tuple[Flags, RowError]]:
+    def conditions(self, batch: pa.RecordBatch, talk: Talk, safe: Flags) -> Iterator[tuple[Flags, RowError]]:
         """Which rows each condition leaves out, shape (rows,), and why."""
+        fields = batch.column("row_fields") if "row_fields" in batch.schema.names else None
         exempt = safe if self._settings.exempt_safety else np.zeros(len(safe), bool)
         for condition in self._conditions:
-            yield ~(exempt | condition.holds(talk)), RowError("where", f"it does not meet {condition.text}")
+            passes = np.zeros(len(safe), bool) if condition.judges else exempt
+            goes = ~(passes | condition.holds(talk, fields))
+            yield goes, RowError("where", f"it does not meet {condition.text}")
 
     def copies(self, talk: Talk, safe: Flags, rates: Mapping[str, float]) -> Ints:
         """How often each row is written, shape (rows,)."""
@@ -126,9 +129,9 @@ class Select:
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
         sieve = Sieve(batch)
-        talk = Talk(batch.column("messages"))
+        talk = Talk.of(batch)
         safe = self._selection.are_safety(batch, talk, all_safe=self._choice.all_safe)
-        for goes, why in self._selection.conditions(talk, safe):
+        for goes, why in self._selection.conditions(batch, talk, safe):
             sieve.reject_all(goes, why, outcome="filtered")
         self._judge(batch, sieve)
         given: dict[str, pa.Array] = {}
