@@ -6,6 +6,7 @@ import itertools
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs, drop_unnamed, held, sweep
+from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.manifest import Manifest
 from lookahead_data.sink.publish import sweep_beside, write_text
@@ -118,24 +120,47 @@ def _convert_units(
     of_units = [receipts[unit.index] for unit in plan.units]
     ranges = _put_in_order(crew, job, of_units, model, listener) if plan.settings.is_ordered else []
     sweep(folder)  # what a worker that died left behind
-    writers = ranges or of_units
+    writers = [receipt for _, receipt in ranges] or of_units
     drop_unnamed(folder, [path for receipt in writers for shard in receipt.shards for path in shard.files])
     if not any(receipt.counts.written for receipt in of_units):
         listener.warned("no row was written; the manifest's counts say why")
+    else:
+        _warn_of_empty_splits(writers, plan.settings, listener)
     seconds = time.monotonic() - started
-    manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, ranges)
+    of_ranges = [receipt for _, receipt in ranges]
+    manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, of_ranges)
     write_card(manifest)
     write_dataset_files(manifest)
+    manifest = manifest.with_files(
+        inventory(
+            folder,
+            [*zip(plan.units, of_units, strict=True), *ranges],
+            profile=plan.settings.chosen_profile,
+            curated=plan.settings.looks_at_all,
+        )
+    )
     manifest.save()
     drop_runs(folder)
     listener.finished()
     return manifest
 
 
+def _warn_of_empty_splits(writers: Sequence[Receipt], settings: Settings, listener: Listener) -> None:
+    rows = Counter(dict.fromkeys(settings.splits, 0))
+    for receipt in writers:
+        for shard in receipt.shards:
+            rows[shard.split] += shard.rows
+    for name, count in rows.items():
+        if not count:
+            listener.warned(
+                f"the split {name} has no rows, so the dataset card leaves it out; raise its share"
+            )
+
+
 def _put_in_order(
     crew: Crew, job: Job, of_units: Sequence[Receipt], model: Model, listener: Listener
-) -> list[Receipt]:
-    """Write the rows that all units converted in the order that is asked for; gives the receipts of its ranges."""
+) -> list[tuple[KeyRange, Receipt]]:
+    """Write the rows that all units converted in the order that is asked for; gives its ranges and their receipts."""
     runs = tuple(run for receipt in of_units for run in receipt.runs)
     tasks = ranges_of(job.plan.settings, of_units)
     receipts, todo = _earlier(tasks, job, listener)
@@ -144,7 +169,7 @@ def _put_in_order(
         todo, job._replace(runs=runs), model, lambda rows, tokens, size: listener.looked(rows, size)
     ):
         receipts[receipt.index] = receipt
-    return [receipts[task.index] for task in tasks]
+    return [(task, receipts[task.index]) for task in tasks]
 
 
 Task = TypeVar("Task", Unit, KeyRange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -73,6 +74,29 @@ def load_curation(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
         return summary
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # not there, or not whole: the corpus is looked at again
+
+
+def verdict_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of the summary of curation and of each file that it names, by path.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, AttributeError: the summary cannot be read.
+    """
+    data = (folder / _DONE).read_bytes()
+    document = json.loads(data)
+    found = {_DONE: hashlib.sha256(data).hexdigest()}
+    found |= {f"{VERDICTS}/{name}.parquet": str(digest) for name, digest in document["verdicts"].items()}
+    reports = document["summary"]["reports"].items()
+    return found | {str(path): str(entry["sha256"]) for path, entry in reports}
+
+
+def load_summary(folder: Path) -> Any:
+    """What the summary of curation says, as the manifest has it.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it cannot be read.
+    """
+    return json.loads((folder / _DONE).read_bytes())["summary"]
 
 
 def load_amounts(folder: Path) -> Amounts:
