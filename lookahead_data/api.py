@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs,
 from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.manifest import Manifest
-from lookahead_data.sink.publish import sweep_beside, write_text
+from lookahead_data.sink.publish import left_beside, sweep_beside, write_text, writing
 from lookahead_data.sink.receipts import QUARANTINE, Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
@@ -41,8 +41,6 @@ from lookahead_data.source.conversations import Shape, in_words
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.recognize import recognize
-
-Batch = TypeVar("Batch")
 
 
 def convert(
@@ -297,26 +295,22 @@ def preview(
                 remedy="Write JSON Lines with --format jsonl, or a file for each shape.",
             )
         sweep_beside(path)
+        report = rewriter.report
+
+        def publish_rejects() -> None:
+            # Before the rows are there: whoever finds these finds the whole account. An earlier file is removed
+            # only once its rows are replaced.
+            if report.rejects:
+                write_text(rejects, quarantine_lines(report, files))
+
         if kind == "jsonl":
-            write_lines(_then_rejects(rewriter.lines(), rewriter.report, files, rejects), path)
+            write_lines(rewriter.lines(), path, publish_rejects)
         else:
-            rows_of_all = _then_rejects(rewriter.rows(), rewriter.report, files, rejects)
-            write_rows(rows_of_all, path, kind, _common_schema(files))
+            write_rows(rewriter.rows(), path, kind, _common_schema(files), publish_rejects)
+        if not report.rejects:
+            with writing(rejects):
+                rejects.unlink(missing_ok=True)
     return Previewed(None, rewriter.report)
-
-
-def _then_rejects(
-    batches: Iterator[Batch], report: PreviewReport, files: Sequence[InputFile], path: Path
-) -> Iterator[Batch]:
-    """The batches, and behind the last one the file of the rows that are left out.
-
-    So it is there before the rows are: whoever finds these finds the whole account.
-    """
-    yield from batches
-    if report.rejects:
-        write_text(path, quarantine_lines(report, files))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, overwrite: bool) -> None:
@@ -328,7 +322,9 @@ def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, 
     sources = {Path(file.path).resolve() for file in files}
     if path.resolve() in sources:
         raise OutputError("is one of the inputs", where=str(path))
-    if rejects.exists() and (not overwrite or rejects.resolve() in sources):
+    # Rejects without rows, beside what a killed process left unfinished, are of that process.
+    ours = not path.exists() and bool(left_beside(path))
+    if rejects.exists() and (not (overwrite or ours) or rejects.resolve() in sources):
         raise OutputError(
             "the file for rows at fault is there already",
             where=str(rejects),
