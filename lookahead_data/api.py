@@ -6,7 +6,8 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,11 +30,12 @@ from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs, drop_unnamed, held, sweep
+from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.losses import losses
 from lookahead_data.sink.manifest import Manifest
 from lookahead_data.sink.outcome import refuse_left_out, why_nothing
-from lookahead_data.sink.publish import sweep_beside, write_text
+from lookahead_data.sink.publish import left_beside, sweep_beside, write_text, writing
 from lookahead_data.sink.receipts import Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
@@ -42,8 +44,6 @@ from lookahead_data.source.fields import in_words_of
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.recognize import recognize
-
-Batch = TypeVar("Batch")
 
 
 def convert(
@@ -132,10 +132,11 @@ def _convert_units(
     of_units = [receipts[unit.index] for unit in plan.units]
     ranges = _put_in_order(crew, job, of_units, model, listener) if plan.settings.is_ordered else []
     sweep(folder)  # what a worker that died left behind
-    writers = ranges or of_units
+    writers = [receipt for _, receipt in ranges] or of_units
     drop_unnamed(folder, [path for receipt in writers for shard in receipt.shards for path in shard.files])
     seconds = time.monotonic() - started
-    manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, ranges)
+    of_ranges = [receipt for _, receipt in ranges]
+    manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, of_ranges)
     for loss in losses(manifest.totals, plan.settings) if manifest.totals["written"] else ():
         if loss.matters:
             listener.warned(f"{loss}: {loss.remedy}")
@@ -147,6 +148,14 @@ def _convert_units(
             )
     write_card(manifest)
     write_dataset_files(manifest)
+    manifest = manifest.with_files(
+        inventory(
+            folder,
+            [*zip(plan.units, of_units, strict=True), *ranges],
+            profile=plan.settings.chosen_profile,
+            curated=plan.settings.looks_at_all,
+        )
+    )
     manifest.save()
     drop_runs(folder)
     listener.finished()
@@ -155,8 +164,8 @@ def _convert_units(
 
 def _put_in_order(
     crew: Crew, job: Job, of_units: Sequence[Receipt], model: Model, listener: Listener
-) -> list[Receipt]:
-    """Write the rows that all units converted in the order that is asked for; gives the receipts of its ranges."""
+) -> list[tuple[KeyRange, Receipt]]:
+    """Write the rows that all units converted in the order that is asked for; gives its ranges and their receipts."""
     runs = tuple(run for receipt in of_units for run in receipt.runs)
     tasks = ranges_of(job.plan.settings, of_units)
     receipts, todo = _earlier(tasks, job, listener)
@@ -165,7 +174,7 @@ def _put_in_order(
         todo, job._replace(runs=runs), model, lambda rows, tokens, size: listener.looked(rows, size)
     ):
         receipts[receipt.index] = receipt
-    return [receipts[task.index] for task in tasks]
+    return [(task, receipts[task.index]) for task in tasks]
 
 
 Task = TypeVar("Task", Unit, KeyRange)
@@ -288,26 +297,22 @@ def preview(
                 remedy="Write JSON Lines with --format jsonl, or a file for each shape.",
             )
         sweep_beside(path)
+        report = rewriter.report
+
+        def publish_rejects() -> None:
+            # Before the rows are there: whoever finds these finds the whole account. An earlier file is removed
+            # only once its rows are replaced.
+            if report.rejects:
+                write_text(rejects, quarantine_lines(report, files))
+
         if kind == "jsonl":
-            write_lines(_then_rejects(rewriter.lines(), rewriter.report, files, rejects), path)
+            write_lines(rewriter.lines(), path, publish_rejects)
         else:
-            rows_of_all = _then_rejects(rewriter.rows(), rewriter.report, files, rejects)
-            write_rows(rows_of_all, path, kind, _common_schema(files))
+            write_rows(rewriter.rows(), path, kind, _common_schema(files), publish_rejects)
+        if not report.rejects:
+            with writing(rejects):
+                rejects.unlink(missing_ok=True)
     return Previewed(None, rewriter.report)
-
-
-def _then_rejects(
-    batches: Iterator[Batch], report: PreviewReport, files: Sequence[InputFile], path: Path
-) -> Iterator[Batch]:
-    """The batches, and behind the last one the file of the rows that are left out.
-
-    So it is there before the rows are: whoever finds these finds the whole account.
-    """
-    yield from batches
-    if report.rejects:
-        write_text(path, quarantine_lines(report, files))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, overwrite: bool) -> None:
@@ -325,7 +330,9 @@ def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, 
     sources = {Path(file.path).resolve() for file in files}
     if path.resolve() in sources:
         raise OutputError("is one of the inputs", where=str(path))
-    if rejects.exists() and (not overwrite or rejects.resolve() in sources):
+    # Rejects without rows, beside what a killed process left unfinished, are of that process.
+    ours = not path.exists() and bool(left_beside(path))
+    if rejects.exists() and (not (overwrite or ours) or rejects.resolve() in sources):
         raise OutputError(
             "the file for rows at fault is there already",
             where=str(rejects),

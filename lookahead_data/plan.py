@@ -26,8 +26,11 @@ from lookahead_data._version import __version__
 from lookahead_data.config import Settings
 from lookahead_data.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 """The version of what is written into the output folder."""
+
+READABLE = (1, 2)
+"""Formats whose shards and manifest this version can read. 2 names every file of the folder in the manifest."""
 
 
 @dataclass(frozen=True)

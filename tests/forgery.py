@@ -15,8 +15,10 @@ import pytest
 from helpers import write_jsonl
 
 import lookahead_data as la
+from lookahead_data.plan import Unit, fingerprint_of
 from lookahead_data.sink import shards as shards_module
 from lookahead_data.sink.formats import WRITER
+from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.manifest import account
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
@@ -70,7 +72,8 @@ def forge(folder: Path, change: Callable[[list[Row]], object], *, recount: bool 
 
     With `recount` all counts are made right too. Gives the shard's path in the folder.
     """
-    (path, receipt, document) = receipts(folder)[0], *load(receipts(folder)[0])
+    path = receipts(folder)[0]
+    receipt, _ = load(path)
     shard = receipt.shards[0]
     target = folder / shard.path
     rows = pq.read_table(target).to_pylist()
@@ -90,20 +93,31 @@ def forge(folder: Path, change: Callable[[list[Row]], object], *, recount: bool 
         counts.supervised_tokens = sum(label != -100 for row in everything for label in row["labels"])
         counts.lengths = Counter(len(row["input_ids"]) for row in everything)
     path.write_text(json.dumps(replace(receipt, shards=shards, counts=counts).document()))
-    plan = json.loads((folder / "_job" / "plan.json").read_text())
-    edit(
-        folder / "manifest.json",
-        lambda old: old.update(
-            account(
-                plan,
-                document["fingerprint"],
-                [load(path)[0] for path in receipts(folder)],
-                warnings=old["warnings"],
-                timing=old["timing"],
-            )
-        ),
-    )
+    write_manifest(folder)
     return shard.path
+
+
+def write_manifest(folder: Path) -> None:
+    """Make the manifest of a job without an order anew from the plan and the receipts, as if nothing were amiss."""
+    plan = json.loads((folder / "_job" / "plan.json").read_text())
+    old = json.loads((folder / "manifest.json").read_text())
+    made_of = [load(path)[0] for path in receipts(folder)]
+    document = account(
+        plan,
+        fingerprint_of(plan),
+        made_of,
+        warnings=old["warnings"],
+        timing=old["timing"],
+        curation=old["curation"],
+    )
+    settings = la.Settings.from_dict(plan["settings"])
+    files = inventory(
+        folder,
+        list(zip((Unit(**unit) for unit in plan["units"]), made_of, strict=True)),
+        profile=settings.chosen_profile,
+        curated=settings.looks_at_all,
+    )
+    la.Manifest(folder, document).with_files(files).save()
 
 
 def load(path: Path) -> tuple[Receipt, dict[str, Any]]:
