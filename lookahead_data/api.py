@@ -6,7 +6,6 @@ import itertools
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
