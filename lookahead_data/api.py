@@ -24,7 +24,7 @@ from lookahead_data.model.load import Model, token_counter
 from lookahead_data.numerals import quarantine_limit
 from lookahead_data.ordering import ranges_of
 from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
-from lookahead_data.planning import plan_corpus, plan_job
+from lookahead_data.planning import plan_corpus, plan_job, sized
 from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
@@ -82,7 +82,7 @@ def convert(
     folder = Path(output)
     started = time.monotonic()
     _refuse_nested(as_paths(inputs), folder)
-    with as_files(inputs) as files, Crew(files, chosen, workers) as crew:
+    with as_files(inputs) as files, Crew(files, chosen := sized(chosen, files), workers) as crew:
         plan, model = plan_job(files, dated_as_before(folder, chosen))
         for warning in plan.warnings:
             listener.warned(warning)

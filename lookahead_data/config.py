@@ -74,7 +74,8 @@ class Settings:
         input_field, output_field, system_field: names of the prompt, the completion and the system
             prompt in a prompt-completion corpus. `input_field` also names the text of a `text`
             corpus, and the list of a `messages` or `sharegpt` one.
-        unit_size: bytes of input that are converted and accounted for as one unit.
+        unit_size: bytes of input that are converted and accounted for as one unit; None follows from the size
+            of the input (see `planning.sized`).
         max_line_size: bytes; a longer line goes to quarantine.
 
     Curation (which rows of the corpus are converted)
@@ -174,7 +175,7 @@ class Settings:
     input_field: str | None = None
     output_field: str | None = None
     system_field: str | None = None
-    unit_size: int = 64 * MIB
+    unit_size: int | None = None
     max_line_size: int = 256 * MIB
 
     where: tuple[str, ...] = ()
@@ -519,6 +520,7 @@ _OPTIONAL = (
     "max_length",
     "pack",
     "shuffle",
+    "unit_size",
 )
 _TABLES = ("template_args", "keep", "split", "mix")
 _NUMBERS = ("seed", "shuffle")

@@ -36,6 +36,7 @@ def ranges_of(settings: Settings, receipts: Sequence[Receipt]) -> tuple[KeyRange
     Args:
         receipts: of all units, in order.
     """
+    assert settings.unit_size is not None  # a plan's settings have one
     found: list[KeyRange] = []
     lengths: Counter[int] = Counter()
     for receipt in receipts:

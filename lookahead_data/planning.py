@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from lookahead_data.config import Settings
+from lookahead_data.config import MIB, Settings
 from lookahead_data.curation.classes import module_digest
 from lookahead_data.curation.mixing import check_sources
 from lookahead_data.curation.where import Condition
@@ -26,6 +26,7 @@ def plan_job(files: Sequence[InputFile], settings: Settings) -> tuple[Plan, Mode
     Raises:
         LookaheadError: an input, a setting, the tokenizer or the template cannot be used.
     """
+    settings = sized(settings, files)
     shapes, warnings = recognize(files, settings)
     kinds = frozenset(shape.kind for shape in shapes)
     size = sum(file.size for file in files)
@@ -52,6 +53,7 @@ def plan_corpus(files: Sequence[InputFile], settings: Settings, shapes: Sequence
     Raises:
         LookaheadError: an input or a condition cannot be used.
     """
+    settings = sized(settings, files)
     for condition in settings.where:
         Condition(condition)  # refuse what is none before the work, not during it
     check_sources(settings, [file.name for file in files])
@@ -75,9 +77,34 @@ def _evaluation(settings: Settings) -> tuple[InputFile, ...]:
     return tuple(replace(file, sha256=_digest(file)) for file in discover(settings.decontaminate))
 
 
+WANTED_UNITS = 48
+"""Enough that all cores stay busy to the end, and few enough that what each unit costs does not matter."""
+SMALLEST_UNIT, LARGEST_UNIT = 4 * MIB, 64 * MIB
+"""The smallest is one batch. A larger one than the largest would only lose more work when a job is stopped."""
+_BYTES_A_TOKEN = 4
+PACKED_ROWS = 1024
+"""Rows are packed within units, so each unit may leave a row that is not full: this many keep that below 0.1 %."""
+
+
+def sized(settings: Settings, files: Sequence[InputFile]) -> Settings:
+    """The settings with a unit size, which follows from the input's size unless the user gave one.
+
+    It depends on nothing but the input and the settings, so that the same command divides the same input in the
+    same way on any machine.
+    """
+    if settings.unit_size is not None:
+        return settings
+    share = sum(file.size for file in files) // WANTED_UNITS
+    packed = 0 if settings.pack is None else settings.pack * PACKED_ROWS * _BYTES_A_TOKEN
+    size = min(max(share, packed, SMALLEST_UNIT), LARGEST_UNIT)
+    return settings.replace(unit_size=-(-size // MIB) * MIB)
+
+
 def divide(files: Sequence[InputFile], settings: Settings) -> tuple[Unit, ...]:
     """The units of all files, in order."""
-    places = [(at, part) for at, file in enumerate(files) for part in readers.split(file, settings.unit_size)]
+    size = sized(settings, files).unit_size
+    assert size is not None
+    places = [(at, part) for at, file in enumerate(files) for part in readers.split(file, size)]
     return tuple(
         Unit(index, at, part.start, part.stop, part.first_row, part.size)
         for index, (at, part) in enumerate(places)

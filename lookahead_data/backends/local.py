@@ -199,6 +199,7 @@ class _Worker:
 
 def _most_units(files: Sequence[InputFile], settings: Settings) -> int:
     """At most so many units will the files be divided into."""
+    assert settings.unit_size is not None
     return sum(1 if file.compression else file.size // settings.unit_size + 1 for file in files)
 
 

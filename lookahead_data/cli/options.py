@@ -246,7 +246,12 @@ RESULT: tuple[Decorator[Any], ...] = (
     _option("max_length", "The most tokens that a document may have.", type=click.IntRange(1)),
     _choice("overlength", "What happens to a longer one; split (with --pack) cuts it into documents."),
     _option("shard_size", "Bytes after which a new shard is begun.", type=Size(), default="256MiB"),
-    _option("unit_size", "Bytes of input that are converted as one unit.", type=Size(), default="64MiB"),
+    _option(
+        "unit_size",
+        "Bytes of input per unit. The default gives about 48 units.",
+        type=Size(),
+        default="4MiB to 64MiB",
+    ),
 )
 
 
