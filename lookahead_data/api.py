@@ -83,7 +83,7 @@ def convert(
     started = time.monotonic()
     _refuse_nested(as_paths(inputs), folder)
     with as_files(inputs) as files, Crew(files, chosen := sized(chosen, files), workers) as crew:
-        plan, model = plan_job(files, dated_as_before(folder, chosen))
+        plan, model = plan_job(files, dated_as_before(folder, chosen), listener)
         for warning in plan.warnings:
             listener.warned(warning)
         with held(folder):
@@ -208,7 +208,7 @@ def curate(
         shapes, warnings = recognize(files, chosen.replace(mode="none"))
         for warning in warnings:
             listener.warned(warning)
-        plan = plan_corpus(files, chosen, shapes)
+        plan = plan_corpus(files, chosen, shapes, listener)
         counts = any(Condition(text).counts_tokens for text in chosen.where)
         report = report_on(plan, Path(work), listener, token_counter(chosen) if counts else None)
     if folder is not None:
