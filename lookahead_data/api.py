@@ -24,7 +24,7 @@ from lookahead_data.model.load import Model, token_counter
 from lookahead_data.numerals import quarantine_limit
 from lookahead_data.ordering import ranges_of
 from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
-from lookahead_data.planning import plan_corpus, plan_job
+from lookahead_data.planning import plan_corpus, plan_job, sized
 from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
@@ -90,8 +90,11 @@ def convert(
     folder = Path(output)
     started = time.monotonic()
     _refuse_nested(inputs, chosen, folder)
-    with as_files(inputs, chosen, listener.warned) as files, Crew(files, chosen, workers) as crew:
-        plan, model = plan_job(files, dated_as_before(folder, chosen))
+    with (
+        as_files(inputs, chosen, listener.warned) as files,
+        Crew(files, chosen := sized(chosen, files), workers) as crew,
+    ):
+        plan, model = plan_job(files, dated_as_before(folder, chosen), listener)
         listener.recognized(in_words_of(plan.fields))
         for warning in plan.warnings:
             listener.warned(warning)
@@ -231,7 +234,7 @@ def curate(
         listener.recognized([str(fields) for fields in seen.fields])
         for warning in seen.warnings:
             listener.warned(warning)
-        plan = plan_corpus(files, chosen, seen)
+        plan = plan_corpus(files, chosen, seen, listener)
         counts = any(Condition(text).counts_tokens for text in chosen.where)
         report = report_on(plan, Path(work), listener, token_counter(chosen) if counts else None)
     if folder is not None:

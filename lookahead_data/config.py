@@ -90,7 +90,8 @@ class Settings:
         input_split: the splits of folders (and of a `DatasetDict`) that are read; none is `train` where there are
             several, and `all` is every split.
         text_unit: what a document of a `.txt` file is: the `file`, or a `line`.
-        unit_size: bytes of input that are converted and accounted for as one unit.
+        unit_size: bytes of input that are converted and accounted for as one unit; None follows from the size
+            of the input (see `planning.sized`).
         max_line_size: bytes; a longer line goes to quarantine.
 
     Curation (which rows of the corpus are converted)
@@ -206,7 +207,7 @@ class Settings:
     content_field: str | None = None
     role: Mapping[str, str] = field(default_factory=dict)
     ignore_field: tuple[str, ...] = ()
-    unit_size: int = 64 * MIB
+    unit_size: int | None = None
     max_line_size: int = 256 * MIB
 
     where: tuple[str, ...] = ()
@@ -583,6 +584,7 @@ _OPTIONAL = (
     "max_length",
     "pack",
     "shuffle",
+    "unit_size",
 )
 _TABLES = ("template_args", "keep", "split", "mix", "role")
 _NUMBERS = ("seed", "shuffle")

@@ -29,20 +29,28 @@ Progress = Callable[[int, int, int], None]
 
 KEYS = 1 << 64
 
+UNITS_A_RANGE = 4
+LARGEST_RANGE = 64 << 20
+"""Each range reads a slice of every run, so their number grows as the square of the units': ranges are larger than
+small units, up to this many bytes."""
+
 
 def ranges_of(settings: Settings, receipts: Sequence[Receipt]) -> tuple[KeyRange, ...]:
-    """The ranges that hold all rows, each split's in order: of about `unit_size` bytes, by what its runs take.
+    """The ranges that hold all rows, each split's in order: of about `unit_size` bytes or a few times that, by what
+    its runs take.
 
     Args:
         receipts: of all units, in order.
     """
+    assert settings.unit_size is not None  # a plan's settings have one
+    wanted = max(settings.unit_size, min(UNITS_A_RANGE * settings.unit_size, LARGEST_RANGE))
     found: list[KeyRange] = []
     lengths: Counter[int] = Counter()
     for receipt in receipts:
         lengths.update(receipt.counts.lengths)
     for split in settings.splits:
         size = sum(run.size for receipt in receipts for run in receipt.runs if run.split == split)
-        count = max(1, -(-size // settings.unit_size))
+        count = max(1, -(-size // wanted))
         bounds = _length_bounds(lengths, count) if settings.order == "length" else _even_bounds(count)
         found += [
             KeyRange(len(found) + number, split, number, low, high)

@@ -56,6 +56,24 @@ def work_otherwise(tuning: Tuning, fault: Fault | None, hungry: str, out: Path, 
         _WORK(*args)
 
 
+def workers_of(process: int) -> list[int]:
+    """The workers of a job that runs in this process: what its nursery started."""
+    return [pid for nursery in nurseries_of(process) for pid in nurseries_of(nursery)]
+
+
+def nurseries_of(process: int) -> list[int]:
+    """The processes that a job started itself."""
+    return [pid for pid in _children(process) if b"spawn_main" in _command(pid)]
+
+
+def _children(process: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _command(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()  # that of a fork is its parent's
+
+
 def run_with_workers(
     job: Job, out: Path, workers: int = 2, fault: Fault | None = None, hungry: str = "", **more: Any
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from crews import HUNGRY, hungry_at, run_with_workers
+from crews import HUNGRY, hungry_at, nurseries_of, run_with_workers, workers_of
 from faults import Fault, undisturbed
 from jobs import ELSEWHERE, Job, end, forked, problems, side_by_side, small_job, start
 from outcomes import RECEIPTS, files, finished, unfinished
@@ -46,10 +45,10 @@ class Killer(la.Listener):
         self.left = times
 
     def advanced(self, rows: int, tokens: int, size: int) -> None:
-        workers = multiprocessing.active_children()
+        workers = workers_of(os.getpid())
         if self.left and workers:
             self.left -= 1
-            os.kill(min(worker.pid or 0 for worker in workers), signal.SIGKILL)
+            os.kill(min(workers), signal.SIGKILL)
 
 
 def run_with_killer(job: Job, golden: Path, out: Path, times: int) -> list[str]:
@@ -176,10 +175,12 @@ def run_until_stopped(job: Job, out: Path) -> None:
 
     class Stop(la.Listener):
         def advanced(self, rows: int, tokens: int, size: int) -> None:
-            for worker in multiprocessing.active_children():
-                while not ignores_interrupts(worker.pid or 0):  # it is still starting
+            while len(workers_of(os.getpid())) < 2:  # the other one is still starting
+                time.sleep(0.01)
+            for worker in workers_of(os.getpid()):
+                while not ignores_interrupts(worker):
                     time.sleep(0.01)
-                os.kill(worker.pid or 0, signal.SIGSTOP)
+                os.kill(worker, signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGSTOP)
 
     run_with_workers(job, out, listener=Stop())
@@ -190,8 +191,10 @@ def kill_with_stopped_workers(job: Job, out: Path) -> list[int]:
     process, answer = start(run_until_stopped, job, out)
     while "State:\tT" not in Path(f"/proc/{process.pid}/status").read_text():
         time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    workers = workers_of(process.pid or 0)
+    if job.tuning.orphans:  # else the nursery would end them when its pipe ends
+        for nursery in nurseries_of(process.pid or 0):
+            os.kill(nursery, signal.SIGKILL)
     process.kill()
     end(process, answer)
     assert len(workers) == 2

@@ -1,15 +1,13 @@
 """Units on this machine: one after the other in this process, or several at a time in workers.
 
-A worker is a process of its own that shares nothing but the plan: it loads the model once and
-converts whole units. One that dies, of too little memory or of a fault in native code, takes no
-other along, as a thread would.
+A worker is a process of its own that shares nothing but the plan, forked from one that has loaded the
+model (see `backends.nursery`), and converts whole units. One that dies, of too little memory or of a
+fault in native code, takes no other along, as a thread would.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import multiprocessing
 import os
 import pickle
 import signal
@@ -17,17 +15,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from lookahead_data.backends.nursery import Nursery
+from lookahead_data.backends.nursery import end_with_parent as _end_with_parent
 from lookahead_data.config import Settings
 from lookahead_data.cores import cores
 from lookahead_data.errors import LookaheadError, OutputError, TokenizerError
 from lookahead_data.lean import WORKER_ENVIRONMENT, leave_out_pandas
 from lookahead_data.model.engines import Engines
-from lookahead_data.model.load import Model, load_model, preload
+from lookahead_data.model.load import Model, load_model
 from lookahead_data.ordering import run_range
 from lookahead_data.pipeline import Progress, run_unit
 from lookahead_data.plan import InputFile, KeyRange, Plan, Unit
@@ -55,10 +54,10 @@ class Crew:
         """
         self._settings = settings
         self._workers: list[_Worker] = []
+        self._nursery: Nursery | None = None
         count = min(workers or cores(), _most_units(files, settings))
         if count > 1 and sum(file.size for file in files) >= SMALL:
-            with _environment(WORKER_ENVIRONMENT), _main_hidden():
-                self._workers = [_Worker(settings) for _ in range(count)]
+            self._workers = [self._start_worker() for _ in range(count)]
 
     def __enter__(self) -> Crew:
         return self
@@ -67,7 +66,19 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for worker in self._workers:
-            worker.stop()
+            worker.connection.close()
+        if self._nursery is not None:
+            # What workers had not published stays hidden and is swept later.
+            self._nursery.close()
+
+    def _start_worker(self) -> _Worker:
+        if self._nursery is not None:
+            with contextlib.suppress(OSError):
+                return _Worker(self._nursery)
+            self._nursery.close()  # killed, and its workers with it
+        with _environment(WORKER_ENVIRONMENT), _main_hidden():
+            self._nursery = Nursery(self._settings, _work)
+        return _Worker(self._nursery)
 
     def run(
         self,
@@ -113,8 +124,7 @@ class Crew:
                     assert task is not None
                     task.deaths.append(worker.epitaph())
                     (given_up if len(task.deaths) >= TRIES else waiting).append(task)
-                    with _environment(WORKER_ENVIRONMENT), _main_hidden():
-                        self._workers[self._workers.index(worker)] = _Worker(self._settings)
+                    self._workers[self._workers.index(worker)] = self._start_worker()
                     continue
                 if isinstance(answer, BaseException):
                     raise answer
@@ -159,14 +169,9 @@ class _Task:
 class _Worker:
     """A worker process, seen from the parent."""
 
-    def __init__(self, settings: Settings) -> None:
-        # Forking a process that runs threads (Polars, Arrow and rayon do) can deadlock: start afresh.
-        context = multiprocessing.get_context("spawn")
-        # A pipe of its own: a queue for all has a lock, which a killed worker would take along.
-        self.connection, other = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_work, args=(other, settings), daemon=True)
-        self.process.start()
-        other.close()  # so that the death of the worker is the end of the pipe
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+        self._number, self.connection = nursery.start()
         self.task: _Task | None = None
         self._job: Job | None = None
 
@@ -181,25 +186,20 @@ class _Worker:
 
     def epitaph(self) -> str:
         """How the process ended, for people."""
-        self.process.join(timeout=5)
-        code = self.process.exitcode
+        self.connection.close()
+        code = self._nursery.exit_code(self._number)
         if code is None:
-            self.stop()
+            self._nursery.kill(self._number)
             return "it stopped answering"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             return f"it was ended by {name}"
         return f"it ended with status {code}"
 
-    def stop(self) -> None:
-        """End the process at once. What it had not published stays hidden and is swept later."""
-        self.connection.close()
-        self.process.kill()
-        self.process.join()
-
 
 def _most_units(files: Sequence[InputFile], settings: Settings) -> int:
     """At most so many units will the files be divided into."""
+    assert settings.unit_size is not None
     return sum(1 if file.compression else file.size // settings.unit_size + 1 for file in files)
 
 
@@ -254,16 +254,17 @@ def _main_hidden() -> Iterator[None]:
             main.__file__ = file
 
 
-def _work(connection: Connection, settings: Settings) -> None:
-    """What a worker does: get ready, hear the job, then do the tasks that it is handed."""
+def _work(connection: Connection, settings: Settings, engines: Engines | None) -> None:
+    """What a worker does: get ready, hear the job, then do the tasks that it is handed.
+
+    Args:
+        engines: as the nursery loaded them; None where this is a fresh process, or they cannot be loaded.
+    """
     _end_with_parent()
     # Ctrl-C reaches every process of the terminal; the parent decides what becomes of the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if settings.safety_function is None:  # the user's own code may need it
         leave_out_pandas()
-    engines: Engines | None = None
-    with contextlib.suppress(LookaheadError):  # the parent meets the same error and tells it
-        engines = preload(settings)
     # The end of the pipe is the end of the parent, however it came.
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         job: Job = connection.recv()
@@ -280,19 +281,6 @@ def _work(connection: Connection, settings: Settings) -> None:
             except LookaheadError as error:
                 answer = error
             connection.send(answer)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, even while it is stopped or deep in work.
-
-    Else a worker that outlives a killed job could write on beside the job's next run. Linux alone does
-    that; elsewhere the worker notices when it next reports.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
-    parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:
-        os._exit(1)  # it was gone before
 
 
 def _model_of(plan: Plan, engines: Engines | None) -> Model:

@@ -303,7 +303,12 @@ RESULT: tuple[Decorator[Any], ...] = (
         "text, else drop.",
     ),
     _option("shard_size", "Bytes after which a new shard is begun.", type=Size(), default="256MiB"),
-    _option("unit_size", "Bytes of input that are converted as one unit.", type=Size(), default="64MiB"),
+    _option(
+        "unit_size",
+        "Bytes of input per unit. The default gives about 48 units.",
+        type=Size(),
+        default="4MiB to 64MiB",
+    ),
 )
 
 

@@ -24,6 +24,7 @@ WRITER: dict[str, Any] = {
     "version": "2.6",
     "data_page_version": "2.0",
     "data_page_size": 1 << 20,
+    "write_batch_size": 32 << 10,
     "use_dictionary": False,
     "write_statistics": True,
     "write_page_checksum": True,

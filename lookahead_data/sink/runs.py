@@ -173,11 +173,11 @@ def merged(folder: Path, runs: Sequence[Run], low: int, high: int) -> tuple[pa.T
                 start = 0 if low <= 0 else int(np.searchsorted(keys, np.uint64(low)))
                 stop = len(keys) if high > _LARGEST else int(np.searchsorted(keys, np.uint64(high)))
                 if start < stop:
-                    # A copy, or all that was read of the mapped files would count as memory in use; and one that
-                    # was looked at, since offsets of a damaged file may point anywhere.
+                    # Validated, since offsets of a damaged file may point anywhere. Not copied: the slices keep
+                    # their files mapped until `take` below has copied the rows in order.
                     piece = batch.slice(start, stop - start)
                     piece.validate(full=True)
-                    slices.append(piece.take(pa.array(np.arange(stop - start))))
+                    slices.append(piece)
                     places.append(np.full(stop - start, place))
     table = pa.Table.from_batches(slices, kind)
     order = np.argsort(table.column("key").to_numpy(), kind="stable")

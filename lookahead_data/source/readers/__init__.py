@@ -9,7 +9,7 @@ A bad row is a `Record` that holds a `RowError`; a file that cannot be read is a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
 from lookahead_data.plan import InputFile
@@ -33,8 +33,14 @@ def fields(file: InputFile) -> list[str] | None:
     return _READERS[file.format].fields(file)  # type: ignore[no-any-return]
 
 
-def split(file: InputFile, unit_size: int) -> list[Split]:
-    """The ranges of about `unit_size` bytes that the file can be read in; they depend on it alone."""
+def split(file: InputFile, unit_size: int, seen: Callable[[bytes], None] | None = None) -> list[Split]:
+    """The ranges of about `unit_size` bytes that the file can be read in; they depend on it alone.
+
+    Args:
+        seen: given every byte of the file, in order, where the whole file has to be read for that.
+    """
+    if file.format == "jsonl" or (file.format == "json" and json_array.is_lines(file)):
+        return jsonl.split(file, unit_size, seen)
     return _READERS[file.format].split(file, unit_size)  # type: ignore[no-any-return]
 
 

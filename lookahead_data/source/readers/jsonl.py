@@ -8,7 +8,7 @@ line number that an editor shows.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from lookahead_data.errors import RowError
@@ -22,25 +22,31 @@ def fields(file: InputFile) -> list[str] | None:
     return None
 
 
-def split(file: InputFile, unit_size: int) -> list[Split]:
-    """Ranges that begin where a line begins; a compressed file is one range."""
+def split(file: InputFile, unit_size: int, seen: Callable[[bytes], None] | None = None) -> list[Split]:
+    """Ranges that begin where a line begins; a compressed file is one range.
+
+    Args:
+        seen: given every byte of the file, in order, where there are several ranges.
+    """
     if file.compression or file.size <= unit_size:
         return [Split(0, file.size, 0, file.size)]
     parts: list[Split] = []
     start = first_row = row = at = 0
     with open_bytes(file) as stream:
         while block := stream.read(_BLOCK):
-            seen = 0
+            if seen is not None:
+                seen(block)
+            counted = 0
             # The first line that starts at or after the wanted size begins the next range.
             while (wanted := start + unit_size - 1) < at + len(block):
                 end = block.find(b"\n", max(wanted - at, 0))
                 if end < 0:
                     break
-                row += block.count(b"\n", seen, end + 1)
-                seen = end + 1
-                parts.append(Split(start, at + seen, first_row, at + seen - start))
-                start, first_row = at + seen, row
-            row += block.count(b"\n", seen)
+                row += block.count(b"\n", counted, end + 1)
+                counted = end + 1
+                parts.append(Split(start, at + counted, first_row, at + counted - start))
+                start, first_row = at + counted, row
+            row += block.count(b"\n", counted)
             at += len(block)
     if start < at or not parts:
         parts.append(Split(start, at, first_row, at - start))
