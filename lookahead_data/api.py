@@ -33,7 +33,7 @@ from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs,
 from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.manifest import Manifest
-from lookahead_data.sink.publish import left_beside, sweep_beside, write_text, writing
+from lookahead_data.sink.publish import discard, left_beside, sweep_beside, write_text, writing
 from lookahead_data.sink.receipts import QUARANTINE, Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
@@ -296,6 +296,7 @@ def preview(
             )
         sweep_beside(path)
         report = rewriter.report
+        earlier = rejects.exists()
 
         def publish_rejects() -> None:
             # Before the rows are there: whoever finds these finds the whole account. An earlier file is removed
@@ -303,10 +304,15 @@ def preview(
             if report.rejects:
                 write_text(rejects, quarantine_lines(report, files))
 
-        if kind == "jsonl":
-            write_lines(rewriter.lines(), path, publish_rejects)
-        else:
-            write_rows(rewriter.rows(), path, kind, _common_schema(files), publish_rejects)
+        try:
+            if kind == "jsonl":
+                write_lines(rewriter.lines(), path, publish_rejects)
+            else:
+                write_rows(rewriter.rows(), path, kind, _common_schema(files), publish_rejects)
+        except BaseException:
+            if not (path.exists() or earlier):  # rejects without rows are no output
+                discard(rejects)
+            raise
         if not report.rejects:
             with writing(rejects):
                 rejects.unlink(missing_ok=True)
