@@ -34,7 +34,7 @@ from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.losses import losses
 from lookahead_data.sink.manifest import Manifest
 from lookahead_data.sink.outcome import refuse_left_out, why_nothing
-from lookahead_data.sink.publish import left_beside, sweep_beside, write_text, writing
+from lookahead_data.sink.publish import discard, left_beside, sweep_beside, write_text, writing
 from lookahead_data.sink.receipts import Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
@@ -300,6 +300,7 @@ def preview(
             )
         sweep_beside(path)
         report = rewriter.report
+        earlier = rejects.exists()
 
         def publish_rejects() -> None:
             # Before the rows are there: whoever finds these finds the whole account. An earlier file is removed
@@ -307,10 +308,15 @@ def preview(
             if report.rejects:
                 write_text(rejects, quarantine_lines(report, files))
 
-        if kind == "jsonl":
-            write_lines(rewriter.lines(), path, publish_rejects)
-        else:
-            write_rows(rewriter.rows(), path, kind, _common_schema(files), publish_rejects)
+        try:
+            if kind == "jsonl":
+                write_lines(rewriter.lines(), path, publish_rejects)
+            else:
+                write_rows(rewriter.rows(), path, kind, _common_schema(files), publish_rejects)
+        except BaseException:
+            if not (path.exists() or earlier):  # rejects without rows are no output
+                discard(rejects)
+            raise
         if not report.rejects:
             with writing(rejects):
                 rejects.unlink(missing_ok=True)

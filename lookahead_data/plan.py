@@ -7,6 +7,7 @@ names the job.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -47,6 +48,9 @@ class InputFile:
         sha256: of its bytes; empty until the job is planned.
         parts: for a saved dataset with row indices, the Arrow files that hold the rows; `path` is then that of the
             indices, and `size`, `mtime_ns` and `sha256` are of all these files.
+        ctime_ns: when its inode last changed, which programs cannot set back. Where only this differs, the bytes
+            are digested again, as long as `sha256` is known: a file may also have been renamed, or got other rights.
+            None is not known.
     """
 
     name: str
@@ -57,6 +61,7 @@ class InputFile:
     mtime_ns: int
     sha256: str = ""
     parts: tuple[str, ...] = ()
+    ctime_ns: int | None = None
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of it."""
@@ -69,12 +74,26 @@ class InputFile:
         except OSError as error:
             raise InputError(f"can no longer be read: {error.strerror}", where=self.name) from None
         size, changed = sum(stat.st_size for stat in now), max(stat.st_mtime_ns for stat in now)
-        if (size, changed) != (self.size, self.mtime_ns):
+        same = (size, changed) == (self.size, self.mtime_ns)
+        inode_changed = now[0].st_ctime_ns
+        if same and self.ctime_ns not in (None, inode_changed):
+            same = bool(self.sha256) and _digest_at(self.path, inode_changed) == self.sha256
+        if not same:
             raise InputError(
                 "changed while the job was running",
                 where=self.name,
                 remedy="Start again when nothing writes to the inputs any more.",
             )
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest_at(path: str, ctime_ns: int) -> str:
+    """The SHA-256 of a file as it was at that time, computed once for all units."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)

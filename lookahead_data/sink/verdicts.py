@@ -20,6 +20,7 @@ from lookahead_data.plan import Plan, Unit
 from lookahead_data.sink.publish import (
     TEMPORARY,
     commit,
+    discard,
     left_beside,
     publishing,
     sha256_of,
@@ -193,6 +194,11 @@ def write_report(
             for name in _NAMES:
                 if name not in reports:
                     (folder / f"{name}.parquet").unlink(missing_ok=True)
+    except BaseException:
+        if not (folder / SUMMARY).exists():  # tables without a summary are no report
+            for name in tables:
+                discard(folder / name)
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

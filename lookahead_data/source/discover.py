@@ -168,14 +168,16 @@ def describe(path: str, name: str | None = None, parts: Sequence[str] = ()) -> I
             remedy=f"Unpack it first: {tool} {path}" if tool else _KNOWN,
         )
     parts = tuple(parts) or indexed_by(path)
-    size = check_regular(path).st_size
-    changed = os.stat(path).st_mtime_ns
+    own = check_regular(path)
+    size, changed = own.st_size, own.st_mtime_ns
     for part in parts:
         stat = check_regular(part)
         size, changed = size + stat.st_size, max(changed, stat.st_mtime_ns)
     _refuse_pointer(path)
     path = Path(path).as_posix()
-    return InputFile(name or path, path, kind[0], kind[1], size, changed, parts=parts)
+    # Of several files together only sizes and times are compared.
+    inode_changed = None if parts else own.st_ctime_ns
+    return InputFile(name or path, path, kind[0], kind[1], size, changed, parts=parts, ctime_ns=inode_changed)
 
 
 def _refuse_pointer(path: str) -> None:
