@@ -77,5 +77,5 @@ def _spool(data: Data, folder: Path) -> Path:
             try:
                 file.write(json.dumps(row) + "\n")
             except (TypeError, ValueError) as error:
-                raise InputError(f"row {at + 1} cannot be written as JSON: {error}", where=MEMORY) from None
+                raise InputError(f"row {at} cannot be written as JSON: {error}", where=MEMORY) from None
     return path
