@@ -269,7 +269,7 @@ class _Work:
         settings = self.plan.settings
         items, sources, unread = _evaluation_items(self.plan)
         for file, row, reason in unread:
-            self.listener.warned(f"row {row} of {file} cannot be looked for: {reason}")
+            self.listener.warned(f"row {row + 1} of {file} cannot be looked for: {reason}")
         search = Contamination(items, settings.contamination_ngram, settings.evaluation_min_words)
         if short := len(search.short):
             self.listener.warned(
@@ -299,7 +299,7 @@ class _Work:
             )
             message = pl.format(
                 "shares {} words with row {} of {}: {}",
-                "words", "evaluation_row", "evaluation", pl.col("overlap").str.slice(0, 200),
+                "words", pl.col("evaluation_row") + 1, "evaluation", pl.col("overlap").str.slice(0, 200),
             )  # fmt: skip
             self._judge(
                 first.select("number", pl.lit("contaminated").alias("reason"), message.alias("message"))
@@ -325,7 +325,7 @@ class _Work:
         frame = self._placed(self._placed(frame, "first", "first_"), "row", "")
         self.reports["duplicates"] = frame.select("file", "row", "first_file", "first_row").to_arrow()
         self.counts["duplicates"] = {"rows": len(frame), "by": settings.dedup}
-        message = pl.format("repeats row {} of {}", "first_row", "first_file")
+        message = pl.format("repeats row {} of {}", pl.col("first_row") + 1, "first_file")
         self._judge(frame.select("number", pl.lit("duplicate").alias("reason"), message.alias("message")))
 
     def deduplicate_nearly(self, folder: Path) -> None:
@@ -359,7 +359,7 @@ class _Work:
         }
         message = pl.format(
             "is nearly row {} of {} (similarity {})",
-            "survivor_row", "survivor_file", pl.col("similarity").round(3),
+            pl.col("survivor_row") + 1, "survivor_file", pl.col("similarity").round(3),
         )  # fmt: skip
         goes = frame.filter(~pl.col("stays"))
         self._judge(goes.select("number", pl.lit("near_duplicate").alias("reason"), message.alias("message")))

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from lookahead_data.display import mask_credentials
+
 
 class LookaheadError(Exception):
     """A run cannot start or go on.
@@ -30,10 +32,12 @@ class LookaheadError(Exception):
     exit_status: ClassVar[int] = 1
 
     def __init__(self, problem: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        # Whatever is told may come to a terminal or a log: credentials in URLs never do.
+        problem = mask_credentials(problem)
         super().__init__(problem)
         self.problem = problem
-        self.where = where
-        self.remedy = remedy
+        self.where = where and mask_credentials(where)
+        self.remedy = remedy and mask_credentials(remedy)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem

@@ -329,7 +329,7 @@ def _refuse(rejects: Sequence[Reject], settings: Settings, file: InputFile, *, s
     for reject in sorted(rejects, key=lambda reject: reject.row):
         if reject.reason == "overlength" and settings.overlength == "error":
             raise InputError(
-                f"row {reject.row} has {reject.message}",
+                f"row {reject.row + 1:,} has {reject.message}",
                 where=file.name,
                 remedy="Raise --max-length, or use --overlength drop or truncate.",
             )

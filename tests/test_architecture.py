@@ -18,7 +18,7 @@ PACKAGE = Path(lookahead_data.__file__).parent
 
 FLOORS: dict[str, int] = {
     "_version": 0, "errors": 0, "columns": 0, "batches": 0, "arrays": 0, "texts": 0, "talk": 0, "listener": 0, "assets": 0,
-    "rowhash": 0, "cores": 0, "numerals": 0, "lean": 0, "paths": 0,
+    "rowhash": 0, "display": 0, "cores": 0, "numerals": 0, "lean": 0, "paths": 0,
     "conditions": 1, "config": 1, "jobfile": 1, "plan": 1, "model": 1,
     "source": 2, "stages": 2, "sink": 2, "curation": 2, "demo": 2,
     "planning": 3, "curating": 3, "pipeline": 3, "ordering": 3, "outlet": 3, "rewrite": 3, "reading": 3,
@@ -30,7 +30,7 @@ FLOORS: dict[str, int] = {
 
 SAME_FLOOR: set[tuple[str, str]] = {
     ("batches", "columns"), ("texts", "arrays"), ("talk", "arrays"), ("talk", "columns"), ("batches", "errors"), ("plan", "config"), ("paths", "errors"), ("model", "config"), ("jobfile", "config"),
-    ("numerals", "errors"), ("demo", "sink"), ("stages", "curation"), ("sink", "curation"), ("pipeline", "outlet"), ("ordering", "outlet"),
+    ("numerals", "errors"), ("errors", "display"), ("demo", "sink"), ("stages", "curation"), ("sink", "curation"), ("pipeline", "outlet"), ("ordering", "outlet"),
 }  # fmt: skip
 """Arrows along a floor: each only this way round."""
 

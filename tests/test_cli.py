@@ -64,7 +64,7 @@ def test_raw_input_is_shown_as_it_would_become(corpus: Path, tmp_path: Path) -> 
     raw = run("inspect", corpus, *options, "-n", 9)
     assert "Name a colour.« The answer begins with: Well, »<|im_end|>" in raw
     assert "[[Well, Blue.<|im_end|>]]" in raw
-    assert "row 4 would be left out: invalid_json" in raw
+    assert "row 5 would be left out: invalid_json" in raw
     run("convert", corpus, "-o", tmp_path / "out", *options)
     written = json.loads(run("inspect", tmp_path / "out", "-n", 9, "--json"))
     would = json.loads(
@@ -150,7 +150,7 @@ def test_template_arguments(tmp_path: Path) -> None:
         (["convert", "{rows}", "-o", "{out}", "-t", "builtin", "--max-line-size", "big"], 2, "is not a size"),
         (["convert", "{rows}", "-o", "{out}", "-t", "nowhere/at/all"], 1, "no such file or folder"),
         (["convert", "gone.jsonl", "-o", "{out}", "-t", "builtin"], 1, "gone.jsonl: there is no such file"),
-        (["convert", "{rows}", "-o", "{out}", "-t", "builtin", "--max-length", "3", "--overlength", "error"], 1, "row 0"),
+        (["convert", "{rows}", "-o", "{out}", "-t", "builtin", "--max-length", "3", "--overlength", "error"], 1, "row 1"),
         (["inspect", "{out}"], 1, "no such file"),
     ],
 )  # fmt: skip

@@ -119,7 +119,7 @@ def test_contamination_is_left_out_or_only_reported(tmp_path: Path) -> None:
         (12, 1, 3, True),
     ]
     told = [row["message"] for row in read_quarantine(tmp_path / "out")]
-    assert told[1] == f"shares 3 words with row 1 of {evaluation}: short the item"
+    assert told[1] == f"shares 3 words with row 2 of {evaluation}: short the item"
     reported = convert(source, tmp_path / "reported", decontaminate=[evaluation], contamination="report")
     assert reported.totals["filtered"] == {}
     assert reported.document["curation"]["contamination"]["rows"] == 2
@@ -140,7 +140,7 @@ def test_evaluation_items_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     manifest = convert(source, tmp_path / "out", decontaminate=[evaluation], listener=Hears())
     found = manifest.document["curation"]["contamination"]
     assert (found["items"], found["items_not_read"]) == (1, 1)
-    assert any(message.startswith(f"row 1 of {evaluation} cannot be looked for") for message in Hears.said)
+    assert any(message.startswith(f"row 2 of {evaluation} cannot be looked for") for message in Hears.said)
 
 
 def test_another_evaluation_set_is_another_job(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_the_command(run: Callable[..., Any], folder: Path) -> None:
     forge(folder, set_token("labels", 2, -1, 7))
     bad = run(folder)
     assert bad.exit_code == 1
-    assert f"{FIRST} row 2: token " in bad.stdout
+    assert f"{FIRST} row 3: token " in bad.stdout
     assert "Do not train on this folder" in bad.stdout
     report = json.loads(run(folder, "--json").stdout)
     assert report["ok"] is False

@@ -30,7 +30,7 @@ def test_a_row_doubled_and_another_lost_is_found_by_converting_again(folder: Pat
     (problem,) = found.problems
     assert (problem.where, problem.row) == (path, 8)
     assert "is converted again" in problem.what
-    assert "row 8 of " in problem.what
+    assert "row 9 of " in problem.what
     assert 8 < found.compared < found.rows
 
 

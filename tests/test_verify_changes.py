@@ -114,31 +114,31 @@ MUTATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another schema": (other_schema, f"{FIRST}: has the columns .*int64"),
     "an id beyond the vocabulary": (
         lambda f: forge(f, set_token("input_ids", 9, 4, 1_000_000)),
-        f"{FIRST} row 9: token 4 has the id 1000000, which is not in the vocabulary",
+        f"{FIRST} row 10: token 4 has the id 1000000, which is not in the vocabulary",
     ),
     "a negative id": (
         lambda f: forge(f, set_token("input_ids", 0, 0, -1)),
-        f"{FIRST} row 0: token 0 has the id -1",
+        f"{FIRST} row 1: token 0 has the id -1",
     ),
     "a mask of 0": (
         lambda f: forge(f, set_token("attention_mask", 3, 7, 0)),
-        f"{FIRST} row 3: token 7 has the attention mask 0",
+        f"{FIRST} row 4: token 7 has the attention mask 0",
     ),
     "a label that is another id": (
         lambda f: forge(f, set_token("labels", 2, -1, 7)),
-        f"{FIRST} row 2: token .* has the label 7, which is neither its id",
+        f"{FIRST} row 3: token .* has the label 7, which is neither its id",
     ),
     "a label below": (
         lambda f: forge(f, set_token("labels", 2, 1, -101)),
-        f"{FIRST} row 2: token 1 has the label -101, which is neither its id",
+        f"{FIRST} row 3: token 1 has the label -101, which is neither its id",
     ),
     "the first token supervised": (
         lambda f: forge(f, lambda rows: rows[5]["labels"].__setitem__(0, rows[5]["input_ids"][0])),
-        f"{FIRST} row 5: token 0 is supervised",
+        f"{FIRST} row 6: token 0 is supervised",
     ),
     "nothing supervised": (
         lambda f: forge(f, lambda rows: rows[4].update(labels=[-100] * len(rows[4]["labels"]))),
-        f"{FIRST} row 4: none of its .* tokens is supervised",
+        f"{FIRST} row 5: none of its .* tokens is supervised",
     ),
     "a token less supervised": (
         lambda f: forge(f, set_token("labels", 4, -2, -100)),
@@ -146,27 +146,27 @@ MUTATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a label less": (
         lambda f: forge(f, lambda rows: rows[6]["labels"].pop()),
-        f"{FIRST} row 6: holds .* input_ids and .* labels",
+        f"{FIRST} row 7: holds .* input_ids and .* labels",
     ),
     "a longer mask": (
         lambda f: forge(f, lambda rows: rows[6]["attention_mask"].append(1)),
-        f"{FIRST} row 6: holds .* input_ids and .* attention_mask",
+        f"{FIRST} row 7: holds .* input_ids and .* attention_mask",
     ),
     "an empty row": (
         lambda f: forge(f, lambda rows: both(rows, 7, lambda values: []), recount=True),
-        f"{FIRST} row 7: holds no token",
+        f"{FIRST} row 8: holds no token",
     ),
     "a row too long": (
         lambda f: forge(f, lambda rows: both(rows, 7, lambda values: values * 9), recount=True),
-        f"{FIRST} row 7: holds .* tokens, and the maximum is 150",
+        f"{FIRST} row 8: holds .* tokens, and the maximum is 150",
     ),
     "a null row": (
         lambda f: forge(f, lambda rows: rows[11].update(labels=None)),  # type: ignore[call-overload]
-        f"{FIRST} row 11: labels is null",
+        f"{FIRST} row 12: labels is null",
     ),
     "a null in a row": (
         lambda f: forge(f, set_token("input_ids", 11, 2, None)),  # type: ignore[arg-type]
-        f"{FIRST} row 11: token 2 has null in input_ids",
+        f"{FIRST} row 12: token 2 has null in input_ids",
     ),
     "a row dropped": (
         lambda f: forge(f, lambda rows: rows.pop(2)),

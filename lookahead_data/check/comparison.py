@@ -139,7 +139,7 @@ def _first_difference(batch: pa.RecordBatch, there: pa.Table, names: Sequence[st
 
 
 def _difference(batch: pa.RecordBatch, there: pa.Table, at: int, file: str, names: Sequence[str]) -> str:
-    again = f"when row {batch.column('row')[at]} of {file} is converted again"
+    again = f"when row {batch.column('row')[at].as_py() + 1} of {file} is converted again"
     for name in names:
         now, then = batch.column(name)[at].as_py(), there.column(name)[at].as_py()
         for place, (left, right) in enumerate(zip(then, now, strict=False)):

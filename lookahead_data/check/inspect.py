@@ -117,7 +117,7 @@ def inspect(
             for row in columns:
                 texts = [preview["text"] for preview in row["previews"]]
                 seen.append(
-                    _seen(f"row {row['row']}", row["input_ids"], row["labels"], texts, model.tokenizer)
+                    _seen(f"row {row['row'] + 1}", row["input_ids"], row["labels"], texts, model.tokenizer)
                 )
         return seen, rejects
 
@@ -161,10 +161,10 @@ def _written(folder: Path, rows: int, start: int, tokenizer: str | None) -> Iter
             entries = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
             wanted = itertools.islice(enumerate(entries), start, start + rows)
             for at, entry in wanted:
-                name = f"{shard.relative_to(folder).as_posix()} row {at}"
+                name = f"{shard.relative_to(folder).as_posix()} row {at + 1}"
                 documents = documents_of(entry)
                 for number, (ids, labels) in enumerate(documents):
-                    part = f"{name} document {number}" if len(documents) > 1 else name
+                    part = f"{name} document {number + 1}" if len(documents) > 1 else name
                     yield _seen(part, ids, labels, _preview_texts(ids, labels, settings, loaded), loaded)
                 rows -= 1
             start = 0

@@ -28,7 +28,7 @@ class Problem:
     remedy: str | None = None
 
     def __str__(self) -> str:
-        place = self.where if self.row is None else f"{self.where} row {self.row}"
+        place = self.where if self.row is None else f"{self.where} row {self.row + 1}"
         return f"{place}: {self.what}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lookahead_data.cli import options as o
+from lookahead_data.display import printable, printable_json
 
 if TYPE_CHECKING:
     from lookahead_data.check.clusters import Report
@@ -68,11 +69,12 @@ def inspect(
         source or job.inputs, settings, rows=rows, start=start, listener=show.Watcher(quiet=as_json)
     )
     if as_json:
-        click.echo(json.dumps(show.rows_as_json(seen), ensure_ascii=False))
+        click.echo(printable_json(json.dumps(show.rows_as_json(seen), ensure_ascii=False)))
     else:
         show.show_rows(seen, ids=ids)
     for reject in rejects:
-        click.echo(f"row {reject.row} would be left out: {reject.reason}: {reject.message}", err=True)
+        told = f"row {reject.row + 1} would be left out: {reject.reason}: {reject.message}"
+        click.echo(printable(told), err=True)
 
 
 def _show_report(source: tuple[str, ...], report: Report, rows: int, start: int, *, as_json: bool) -> None:
@@ -83,8 +85,8 @@ def _show_report(source: tuple[str, ...], report: Report, rows: int, start: int,
         raise click.UsageError("name one folder, of a convert or curate command.")
     found = inspect_clusters(source[0], report, clusters=rows, start=start)
     if as_json:
-        click.echo(json.dumps(found.to_dicts(), ensure_ascii=False))
+        click.echo(printable_json(json.dumps(found.to_dicts(), ensure_ascii=False)))
     else:
         show_clusters(found, start)
     for problem in found.problems:
-        click.echo(problem, err=True)
+        click.echo(printable(problem), err=True)

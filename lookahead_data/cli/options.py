@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from lookahead_data.config import CHOICES, IGNORABLE, Settings
+from lookahead_data.display import printable
 from lookahead_data.errors import LookaheadError, SettingsError
 from lookahead_data.jobfile import Job, load_config
 from lookahead_data.lean import leave_out_pandas
@@ -413,5 +414,5 @@ def told(command: Command) -> Command:
 
 def _leave(message: str, status: int) -> NoReturn:
     click.secho("Error: ", fg="red", bold=True, err=True, nl=False)
-    click.echo(message, err=True)
+    click.echo(printable(message), err=True)
     sys.exit(status)

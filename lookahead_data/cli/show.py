@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from lookahead_data.display import printable
 from lookahead_data.listener import Listener
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Watcher(Listener):
         self._advance(rows, 0, size)
 
     def planned(self, *, size: int, units: int, shape: str) -> None:
-        self._say(f"[dim]corpus:[/] {shape}, {units} unit{'s' * (units != 1)}")
+        self._say(f"[dim]corpus:[/] {escape(printable(shape))}, {units} unit{'s' * (units != 1)}")
         self._begin(self._doing, size)
 
     def recognized(self, fields: Sequence[str]) -> None:
@@ -79,7 +80,7 @@ class Watcher(Listener):
             self._say(f"[dim]fields:[/] {escape(line)}")
 
     def warned(self, message: str) -> None:
-        self._say(f"[yellow]note:[/] {message}")
+        self._say(f"[yellow]note:[/] {escape(printable(message))}")
 
     def advanced(self, rows: int, tokens: int, size: int) -> None:
         self._advance(rows, tokens, size)
@@ -281,13 +282,15 @@ def show_rows(rows: Iterable[SeenRow], *, ids: bool = False) -> None:
     console.print(Text("  ").join(shown.values()))
     for row in rows:
         supervised = sum(len(run.ids) for run in row.runs if run.kind == "supervised")
-        console.print(Text(f"── {row.name}: {len(row.input_ids)} tokens, {supervised} supervised", "dim"))
+        console.print(
+            Text(f"── {printable(row.name)}: {len(row.input_ids)} tokens, {supervised} supervised", "dim")
+        )
         line = Text()
         for run in row.runs:
             if coloured:
-                line.append(run.text, STYLES[run.kind])
+                line.append(printable(run.text), STYLES[run.kind])
             else:
-                line.append(run.text.join(MARKS[run.kind]))
+                line.append(printable(run.text).join(MARKS[run.kind]))
         console.print(line)
         if ids:
             console.print(Text(f"input_ids {list(row.input_ids)}\nlabels    {list(row.labels)}", "dim"))

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lookahead_data.check.clusters import Cluster, Clusters, Member
 from lookahead_data.check.marks import Piece, differences, shared
+from lookahead_data.display import printable
 
 MARKED = "bold yellow"
 MARKS = ("«", "»")
@@ -69,20 +70,15 @@ def _pieces(first: Member, member: Member) -> tuple[Sequence[Piece], Sequence[Pi
 
 
 def _cell(row: Member, pieces: Sequence[Piece], *, coloured: bool) -> Text:
-    said = [f"row {row.row} of {row.file}"]
+    said = [f"row {row.row + 1:,} of {printable(row.file)}"]
     if row.similarity is not None:
         said.append(f"similarity {row.similarity:.3f}")
     if row.words is not None:
         said.append(f"{row.words} words{', the whole item' if row.whole else ''}")
     cell = Text.assemble((", ".join(said), "dim"))
     for at, piece in enumerate(pieces):
-        text = _printable(piece.text)
+        text = printable(piece.text)
         if piece.marked and not coloured:
             text = text.join(MARKS)
         cell.append(text if at else f"\n{text}", MARKED if piece.marked else "")
     return cell
-
-
-def _printable(text: str) -> str:
-    """A text that does nothing to the terminal."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "�" for letter in text)

@@ -418,6 +418,12 @@ def find_template(choice: str, own: str | None, tokenizer: str) -> tuple[str, st
     if choice in BUILTIN:
         return builtin_template(choice), choice
     path = Path(choice)
+    if path.exists() and not path.is_file():  # reading a FIFO may never return, nor a device ever end
+        raise TemplateError(
+            "is not a regular file (it is a folder, a FIFO, a socket or a device)",
+            where=choice,
+            remedy="Write the template to a file, and name that.",
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -37,7 +37,7 @@ def rejected_lines(rejects: Iterable[Reject], file: InputFile) -> str:
 def place_of(reject: Reject, file: InputFile) -> str:
     """Where the row stands in its file, for people."""
     if file.format not in LINE_FORMATS:
-        return f"row {reject.row}"
+        return f"row {reject.row + 1:,}"
     return f"line {reject.row + 1:,}" + (f" (byte {reject.offset:,})" if reject.offset is not None else "")
 
 

@@ -175,7 +175,7 @@ def _look(file: InputFile, settings: Settings) -> _Look:
     declared = readers.fields(file)
     records = list(itertools.islice(readers.read_all(file, max_line_size=settings.max_line_size), SAMPLES))
     samples = [record.value for record in records if isinstance(record.value, dict)]
-    fault = f"row {records[0].row}: {records[0].value}" if records and not samples else ""
+    fault = f"row {records[0].row + 1}: {records[0].value}" if records and not samples else ""
     if declared is not None and not samples:
         samples = [dict[str, Any].fromkeys(declared)]
     if not samples:

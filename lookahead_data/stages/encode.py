@@ -223,7 +223,7 @@ class Encode:
             if not np.array_equal(
                 expected[bounds[at] : bounds[at + 1]], ids[offsets[row] : offsets[row + 1]]
             ):
-                raise EngineDifferenceError(f"row {rows[row]}")
+                raise EngineDifferenceError(f"row {rows[row] + 1}")
         return len(sampled)
 
     def _previewed(self, batch: pa.RecordBatch, flat: Flat) -> Flags:
@@ -260,7 +260,7 @@ class Encode:
             for at, row in enumerate(unsure.tolist()):
                 part = slice(slow.offsets[at], slow.offsets[at + 1])
                 if not np.array_equal(slow.ids[part], ids[offsets[row] : offsets[row + 1]]):
-                    raise EngineDifferenceError(f"row {batch.column('row')[row]}")
+                    raise EngineDifferenceError(f"row {batch.column('row')[row].as_py() + 1}")
                 found[offsets[row] : offsets[row + 1]] = slow.flags["previewed"][part]
         return found
 
