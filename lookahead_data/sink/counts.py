@@ -207,11 +207,18 @@ NOTES: dict[str, str] = {
     "reasoning_before_answer": "the model learns to reason before the answer that is previewed",
     "template_rewrites_answer": "the template changes more of an answer than white space around it",
     "answer_without_preview": "an answer is learned that no prompt previews "
-    "(--preview-turns all previews each, --supervise last learns the last alone)",
+    "(--preview-turns supervised previews each, --supervise last learns the last alone)",
     "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show",
     "differs_from_inference": "the template renders a supervised turn otherwise than at inference",
     "turn_without_end_token": "no special token ends a supervised turn, so none is learned "
     "(name one with --end-token)",
+    "empty_reasoning_learned": "the model learns to write an empty reasoning block before an answer without "
+    "reasoning, since the template adds one (--template-arg enable_thinking=false puts it into the prompt instead)",
+    "preview_before_tool_call": "no preview: the answer begins with a tool call",
+    "preview_not_rendered": "no preview: the template strips, moves or drops what the preview would show",
+    "answer_not_trained": "an answer is context only, since its flag says that it is not to be learned",
+    "developer_as_system": "the developer message is rendered as a system message, since the template has no such role",
+    "answer_weighted": "an answer has a loss weight of its own, which is written beside the shards",
     "reasoning_left_out": "the template leaves out the reasoning of a message",
     "safety_without_preview": "no preview, since a refusal's first tokens are the ones to keep "
     "(--preview-safety previews them too)",
