@@ -128,6 +128,8 @@ REASONS: dict[str, str] = {
     "template_drops_content": "the chat template leaves out, or repeats, what a message says",
     "special_token_in_text": "the text holds a special token, and such rows are rejected, or it cannot be encoded as text",
     "tokenizer_failed": "the tokenizer broke on the row",
+    "tools_not_rendered": "the chat template does not render the row's tools or tool calls",
+    "weights_not_written": "an answer has a loss weight other than 0 and 1, and no weights are written",
     "nothing_supervised": "no token of the row counts in the loss",
     "overlength": "the row has more tokens than the maximum",
     "tail": "the document is in a packed row that is not full, and such rows are dropped",

@@ -148,6 +148,19 @@ def test_a_cache_of_the_hub_is_read_at_its_revision(tmp_path: Path) -> None:
         discover([tmp_path])
 
 
+def test_shards_of_equal_content_in_a_hub_cache_are_all_read(tmp_path: Path) -> None:
+    cache = tmp_path / "datasets--me--mine"
+    for name in ("blobs", "refs", "snapshots/r1/data"):
+        (cache / name).mkdir(parents=True)
+    (cache / "refs" / "main").write_text("r1")
+    (cache / "blobs" / "b").write_text('{"prompt": "a", "completion": "b"}\n')
+    for at in range(2):
+        shard = cache / "snapshots" / "r1" / "data" / f"train-0000{at}-of-00002.jsonl"
+        shard.symlink_to(cache / "blobs" / "b")
+    assert len(discover([str(cache)])) == 2
+    assert len(discover([str(cache), str(cache / "snapshots" / "r1")])) == 2
+
+
 def test_text_files_are_documents(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("First line.\n\nSecond line.\n")
     options = {"mode": "none", "tokenizer": "builtin"}

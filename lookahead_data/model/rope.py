@@ -24,6 +24,10 @@ UNKNOWN: Slot = (-1, "")
 """The slot of message text whose origin is lost."""
 
 
+TOOLS = -2
+"""In place of a message's place: the slots of tool definitions, which are named by their number."""
+
+
 class Piece(NamedTuple):
     """A run of text of one origin.
 
@@ -213,6 +217,37 @@ for _name in [
 def cut(text: Rope, start: int, stop: int) -> Rope:
     """The characters from `start` to `stop`, with their origins."""
     return text._cut(start, stop)
+
+
+class RootedDict(dict[Any, Any]):
+    """An object of a corpus, of which text may be made that holds none of its strings."""
+
+    slot: Slot = UNKNOWN
+
+
+class RootedList(list[Any]):
+    """An array of a corpus, of which text may be made that holds none of its strings."""
+
+    slot: Slot = UNKNOWN
+
+
+def rooted(value: Any, slot: Slot) -> Any:
+    """A JSON value all texts of which are ropes of one slot; ropes in it stay what they are."""
+    if isinstance(value, Rope):
+        return value
+    if isinstance(value, str):
+        return Rope.of(value, slot)
+    if isinstance(value, dict):
+        if type(value) not in (dict, RootedDict):
+            return value  # a probe
+        copy = RootedDict({rooted(key, slot): rooted(inner, slot) for key, inner in value.items()})
+        copy.slot = slot
+        return copy
+    if isinstance(value, list | tuple):
+        several = RootedList(rooted(inner, slot) for inner in value)
+        several.slot = slot
+        return several
+    return value
 
 
 def slot_of(text: Rope) -> Slot | None:

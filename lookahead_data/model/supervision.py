@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError, TemplateError
+from lookahead_data.model.dialogue import Dialogue, Message, check_tools, is_trained, text_of
 from lookahead_data.model.places import Places, Span, common_start, outside_tag
+from lookahead_data.model.reasoning import INNER, OF_CONTENT, OPEN, known_tags, split_inline
 from lookahead_data.model.rope import Rope, concat, cut, pieces_of, plain
-from lookahead_data.model.template import ChatTemplate, Message
+from lookahead_data.model.template import ChatTemplate
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import note_needle
 
@@ -28,11 +30,13 @@ class Rendered:
         text: the whole row, with the origin of every piece.
         spans: the supervised character ranges, in order.
         notes: what is worth counting about it.
+        turns: the answer that each range is of, in the order of `spans`; -1 is none.
     """
 
     text: Rope
     spans: list[Span]
     notes: tuple[str, ...] = ()
+    turns: list[int] = field(default_factory=list)
 
 
 class Supervision:
@@ -47,62 +51,123 @@ class Supervision:
         self._template = template
         self._special = tokenizer.special_pattern
         self._end = settings.end_token or ""
+        self.tags = known_tags(template.source, tokenizer.token_id) if template is not None else ()
 
-    def render(self, messages: Sequence[Message], *, verify: bool = False) -> Rendered:
+    def render(self, dialogue: Dialogue | Sequence[Message], *, verify: bool = False) -> Rendered:
         """The conversation as text, with its supervised ranges.
 
         Raises:
             RowError: the template refuses it, breaks on it, or leaves something out.
         """
+        given = dialogue if isinstance(dialogue, Dialogue) else Dialogue(dialogue)
         if self._template is None:
-            return self._concatenate(messages)
-        full = self._template.render(messages)
-        if verify and full != self._template.render_plain(messages):
+            return self._concatenate(given)
+        parted = self.parted(given)
+        full = self._template.render(parted)
+        if verify and full != self._template.render_plain(given):
             raise TemplateError(
                 "renders otherwise when it is traced than in plain Jinja",
                 where=f"chat template {self._template.name}",
                 remedy="This is a fault of lookahead_data; please report it with the template.",
             )
-        notes = set(_check_complete(full, messages))
-        answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+        notes = set(_check_complete(full, parted))
+        check_tools(full, pieces_of(full), given)
+        answers = self.supervised(given.messages)
         if any(piece.generation for piece in pieces_of(full)):
-            return Rendered(full, self._marked(full, answers), tuple(sorted(notes)))
+            spans, turns = self._marked(full, answers)
+            rendered = Rendered(full, spans, (), turns)
+        else:
+            rendered = self._ruled(full, parted, answers, notes)
+        if self._learns_empty_block(rendered):
+            notes.add("empty_reasoning_learned")
+        return replace(rendered, notes=tuple(sorted(notes)))
+
+    def supervised(self, messages: Sequence[Message]) -> list[int]:
+        """The answers that are learned."""
+        answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+        if self._settings.supervise == "last":
+            answers = answers[-1:]
+        return [at for at in answers if is_trained(messages[at])]
+
+    def parted(self, dialogue: Dialogue) -> Dialogue:
+        """The conversation with the reasoning that stands at the head of answers told from the rest."""
+        if not self.tags:
+            return dialogue
+        messages = []
+        for turn, message in enumerate(dialogue.messages):
+            content = message.get("content")
+            if message["role"] == "assistant" and type(content) is str:
+                found = split_inline(content, self.tags)
+                if found is not None:
+                    message = {**message, "content": found.rope(turn)}
+            messages.append(message)
+        return replace(dialogue, messages=messages)
+
+    def _ruled(self, full: Rope, dialogue: Dialogue, answers: list[int], notes: set[str]) -> Rendered:
+        """The supervised ranges of a rendering, by the rule."""
         layout = Places(full)
         spans: list[Span] = []
-        for turn in answers[-1:] if self._settings.supervise == "last" else answers:
-            start, differs = self._start(layout, messages, turn)
+        for turn in answers:
+            start, differs = self._start(layout, dialogue, turn)
             if spans and start < spans[-1][1]:
                 start, differs = layout.first(turn), True
-            alone = self._alone(messages, turn)
-            end, closed = self._stop(layout, alone, messages, turn)
+            alone = self._alone(dialogue, turn)
+            end, closed = self._stop(layout, alone, dialogue, turn)
             spans.append((start, max(start, end)))
             if differs or not plain(alone or "").startswith(layout.text[:end]):
                 notes.add("differs_from_inference")
-            if not closed and self._end and turn == len(messages) - 1:
+            if not closed and self._end and turn == len(dialogue.messages) - 1:
                 full = concat([cut(full, 0, end), self._end])
                 spans[-1] = (start, len(full))
             elif not closed:
                 notes.add("turn_without_end_token")
-        return Rendered(full, spans, tuple(sorted(notes)))
+        return Rendered(full, spans, (), answers)
 
-    def _concatenate(self, messages: Sequence[Message]) -> Rendered:
+    def _learns_empty_block(self, rendered: Rendered) -> bool:
+        """Whether the template itself closes a reasoning block that the model is to learn, with nothing in it."""
+        if not self.tags:
+            return False
+        learned: list[str] = []
+        spans = iter(rendered.spans)
+        start, end = next(spans, (0, 0))
+        at, reasoned = 0, False
+        for piece in pieces_of(rendered.text):
+            low, at = at, at + len(piece.text)
+            while end <= low:
+                start, end = next(spans, (at + 1, at + 1))
+                reasoned = False
+            if piece.slot is not None and piece.text and low < end and start < at:
+                reasoned = True
+            elif piece.slot is None and not reasoned:
+                learned.append(piece.text[max(start - low, 0) : max(end - low, 0)])
+        return any(last in text for text in learned for _, last in self.tags)
+
+    def _concatenate(self, dialogue: Dialogue) -> Rendered:
         pieces: list[Rope] = []
         spans: list[Span] = []
         at = 0
-        answers = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        messages = dialogue.messages
+        answers = self.supervised(messages)
+        if dialogue.tools or any(message.get("tool_calls") for message in messages):
+            raise RowError(
+                "tools_not_rendered", "without a chat template tools and tool calls are not rendered"
+            )
+        notes = (
+            ["reasoning_left_out"] if any(message.get("reasoning_content") for message in messages) else []
+        )
         for turn, message in enumerate(messages):
-            text = message["content"]
+            text = text_of(message)
             length = len(plain(text))  # the length of a probe itself would make the shape opaque
             pieces.append(Rope.of(text, (turn, "content")))
-            if turn in answers and (self._settings.supervise == "all" or turn == answers[-1]):
+            if turn in answers:
                 spans.append((at, at + length))
             at += length
         if self._end and spans and spans[-1][1] == at:
             pieces.append(concat([self._end]))
             spans[-1] = (spans[-1][0], at + len(self._end))
-        return Rendered(concat(pieces), spans)
+        return Rendered(concat(pieces), spans, tuple(notes), answers)
 
-    def _start(self, layout: Places, messages: Sequence[Message], turn: int) -> tuple[int, bool]:
+    def _start(self, layout: Places, dialogue: Dialogue, turn: int) -> tuple[int, bool]:
         """Where the model takes over at `turn`, and whether inference would look different there.
 
         The template's text before the answer is compared with the generation prompt, which is what
@@ -115,7 +180,7 @@ class Supervision:
         if turn == 0:
             return first, False
         try:
-            prompt = self._template.render(messages[:turn], add_generation_prompt=True)
+            prompt = self._template.render(dialogue.before(turn), add_generation_prompt=True)
         except RowError:
             return first, True
         differs = not layout.text.startswith(prompt)
@@ -141,17 +206,15 @@ class Supervision:
                     return min(start, at)
         return at
 
-    def _alone(self, messages: Sequence[Message], turn: int) -> Rope | None:
+    def _alone(self, dialogue: Dialogue, turn: int) -> Rope | None:
         """The conversation as it ends with `turn`, as it is when the model has just written it."""
         assert self._template is not None
         try:
-            return self._template.render(messages[: turn + 1])
+            return self._template.render(dialogue.before(turn + 1))
         except RowError:
             return None
 
-    def _stop(
-        self, layout: Places, alone: Rope | None, messages: Sequence[Message], turn: int
-    ) -> tuple[int, bool]:
+    def _stop(self, layout: Places, alone: Rope | None, dialogue: Dialogue, turn: int) -> tuple[int, bool]:
         """Where the turn ends, and whether a special token ends it.
 
         What ends a turn stands behind it both when it is the last and when others follow. Of that
@@ -165,8 +228,8 @@ class Supervision:
         if not tokens:
             return last, False
         other = alone
-        if turn == len(messages) - 1:
-            other = self._followed(messages)
+        if turn == len(dialogue.messages) - 1:
+            other = self._followed(dialogue)
         shared = common_start(after, Places(other).literal_after(turn)) if other is not None else 0
         opening = layout.literal_at_start()
         ending = [span for span in tokens if span[1] <= shared]
@@ -174,15 +237,15 @@ class Supervision:
             ending.pop()
         return last + (ending[-1] if ending else tokens[0])[1], True
 
-    def _followed(self, messages: Sequence[Message]) -> Rope | None:
+    def _followed(self, dialogue: Dialogue) -> Rope | None:
         """The conversation with one more question behind it."""
         assert self._template is not None
         try:
-            return self._template.render([*messages, {"role": "user", "content": "?"}])
+            return self._template.render(dialogue.followed())
         except RowError:
             return None
 
-    def _marked(self, full: Rope, answers: list[int]) -> list[Span]:
+    def _marked(self, full: Rope, answers: list[int]) -> tuple[list[Span], list[int]]:
         """The template's own generation blocks, less the white space after their last special token."""
         spans: list[Span] = []
         turns: list[int] = []
@@ -198,16 +261,19 @@ class Supervision:
                 turns[-1] = piece.slot[0]
             block = piece.generation
             at = end
-        kept = []
+        kept: list[Span] = []
+        of: list[int] = []
+        trained = set(answers) | ({-1} if self._settings.supervise == "all" else set())
         for (start, end), turn in zip(spans, turns, strict=True):
             text = plain(full)[start:end]
             bare = len(text.rstrip())
             tokens = self.tokens(text)
             if any(stop == bare for _, stop in tokens):
                 end = start + bare
-            if self._settings.supervise == "all" or turn == answers[-1]:
+            if turn in trained:
                 kept.append((start, end))
-        return kept
+                of.append(turn)
+        return kept, of
 
     def tokens(self, text: str) -> list[Span]:
         """Where special tokens stand in a text."""
@@ -216,7 +282,7 @@ class Supervision:
         return [match.span() for match in self._special.finditer(text)]
 
 
-def _check_complete(full: Rope, messages: Sequence[Message]) -> Iterator[str]:
+def _check_complete(full: Rope, dialogue: Dialogue) -> Iterator[str]:
     """Notes on what the template leaves out of the messages, as far as a row may lack it.
 
     Raises:
@@ -226,21 +292,26 @@ def _check_complete(full: Rope, messages: Sequence[Message]) -> Iterator[str]:
     present: set[int] = set()
     for piece in pieces_of(full):
         if piece.slot is not None:
-            length[piece.slot] += len(piece.text)
-            present.add(piece.slot[0])
-    for turn, message in enumerate(messages):
+            turn, name = piece.slot
+            if name in OF_CONTENT:
+                length[turn, "content"] += len(piece.text)
+            if name != "content":
+                length[piece.slot] += len(piece.text)
+            present.add(turn)
+    for turn, message in enumerate(dialogue.messages):
         answer = message["role"] == "assistant"
-        if (
-            answer
-            and (turn, "content") in length
-            and length[turn, "content"] < len(plain(message["content"].strip()))
-        ):
+        content = text_of(message)
+        parts = {piece.slot[1] for piece in pieces_of(content) if piece.slot is not None}
+        rendered = length[turn, "content"]
+        if answer and OPEN not in parts and 0 < rendered < len(plain(content.strip())):
             yield "template_rewrites_answer"
-        if (answer and turn not in present) or (message["content"].strip() and not length[turn, "content"]):
+        if (answer and turn not in present) or (content.strip() and not rendered):
             raise RowError(
-                "template_drops_content", f"the template leaves out the {message['role']} message {turn}"
+                "template_drops_content", f"the template leaves out the {message['role']} message {turn + 1}"
             )
-        if answer and length[turn, "content"] > len(plain(message["content"])):
-            raise RowError("template_drops_content", f"the template repeats the answer {turn}")
-        if message.get("reasoning_content") and not length[turn, "reasoning_content"]:
+        if answer and rendered > len(plain(content)):
+            raise RowError("template_drops_content", f"the template repeats the answer in message {turn + 1}")
+        if (message.get("reasoning_content") and not length[turn, "reasoning_content"]) or (
+            INNER in parts and not length[turn, INNER]
+        ):
             yield "reasoning_left_out"

@@ -214,7 +214,7 @@ NOTES: dict[str, str] = {
     "template_rewrites_answer": "the chat template changes an answer beyond the white space around it; check the "
     "result with `lookahead-data inspect`",
     "answer_without_preview": "at least one answer is trained without a preview "
-    "(--preview-turns all previews every answer; --supervise last trains only the last)",
+    "(--preview-turns supervised previews every answer; --supervise last trains only the last)",
     "short_answer_skipped": "no preview: the answer has no more tokens than the preview would show "
     "(--short-answer keep previews it whole)",
     "differs_from_inference": "the chat template renders a supervised turn differently than at inference, so the model "
@@ -225,6 +225,13 @@ NOTES: dict[str, str] = {
     "them as tokens, for text that is already rendered; --special-tokens reject drops such rows)",
     "answer_ends_with_special_token": "an answer ends with a special token spelled out as text, which the model would "
     "learn to write: remove it from the corpus (the template ends the turn itself)",
+    "empty_reasoning_learned": "the model is trained to write an empty reasoning block before an answer without "
+    "reasoning, because the template adds one (--template-arg enable_thinking=false puts it into the prompt instead)",
+    "preview_before_tool_call": "no preview: the answer begins with a tool call",
+    "preview_not_rendered": "no preview: the template strips, moves or drops what the preview would show",
+    "answer_not_trained": "an answer is context only, because its flag says not to train on it",
+    "developer_as_system": "a developer message is rendered as a system message, because the template has no such role",
+    "answer_weighted": "an answer has a loss weight of its own, which is written beside the shards",
     "reasoning_left_out": "the chat template drops the reasoning of a message, so it is not trained on",
     "safety_without_preview": "no preview: the row is of the class safety, whose first tokens are to stay as they are "
     "(--preview-safety previews it too)",

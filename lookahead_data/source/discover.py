@@ -65,10 +65,21 @@ def discover(
             file = sniff(file)
             if file.format == "txt" and text_unit == "line":
                 file = replace(file, format="txt-lines")
-            found.setdefault(os.path.realpath(file.path), file)
+            found.setdefault(_identity(file.path), file)
     if not found:
         raise InputError("no input was given", remedy="Name at least one file, folder or glob pattern.")
     return list(found.values())
+
+
+def _identity(path: str) -> str:
+    """What makes two paths the same file: where links lead to.
+
+    A Hub cache stores equal contents once, so two shards may link to one blob; these are two files.
+    """
+    real = os.path.realpath(path)
+    if os.path.basename(os.path.dirname(real)) == "blobs":
+        return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    return real
 
 
 def _expand(item: str, splits: Sequence[str], notes: list[str]) -> list[InputFile]:

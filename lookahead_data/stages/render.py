@@ -19,13 +19,14 @@ from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, SPAN
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
+from lookahead_data.model.dialogue import Message
 from lookahead_data.model.frames import Around, Frames, framed_segments
 from lookahead_data.model.meant import meant_spans
 from lookahead_data.model.places import Places, Span, literal_ranges
 from lookahead_data.model.rope import Rope, cut, pieces_of, plain
 from lookahead_data.model.shapes import SegmentLayout, Shape, are_regular, by_shape
 from lookahead_data.model.supervision import Rendered, Supervision
-from lookahead_data.model.template import ChatTemplate, Message
+from lookahead_data.model.template import ChatTemplate
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import MARKS, probe_for, recording
 from lookahead_data.talk import Talk
