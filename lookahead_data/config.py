@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mode": ("real", "virtual", "none"),
     "cut": ("char", "reference"),
     "short_answer": ("keep", "skip", "drop"),
-    "preview_turns": ("last", "first", "all"),
+    "preview_turns": ("supervised", "last", "first", "all"),
     "supervise": ("all", "last"),
     "engine": ("auto", "tokenizers", "gigatoken"),
     "special_tokens": ("text", "allow", "reject"),
@@ -150,7 +150,7 @@ class Settings:
         cut: `char` cuts the answer between two characters, `reference` as the authors' code does.
         short_answer: what to do with an answer of at most m tokens: preview all of it (`keep`),
             leave the row without preview (`skip`), or quarantine the row (`drop`).
-        preview_turns: which assistant messages are previewed.
+        preview_turns: which assistant messages are previewed; `supervised` is every one that counts in the loss.
         preview_safety: preview rows of the class `safety`, and answers that begin as refusals do, as well. Their
             first tokens are the ones that training shall keep, not hide. None does so with `cut` reference
             alone, as the authors' code does.
@@ -245,7 +245,7 @@ class Settings:
     connector: str = CONNECTOR
     cut: str = "char"
     short_answer: str = "keep"
-    preview_turns: str = "last"
+    preview_turns: str = "supervised"
     preview_safety: bool | None = None
     mask_preview: bool = False
     preview_weight: float | None = None
@@ -470,6 +470,13 @@ class Settings:
     def document_limit(self) -> int | None:
         """The most tokens that a document may have; None is no limit."""
         return self.max_length or (self.pack if self.packing == "best-fit" else None)
+
+    @property
+    def previewed_turns(self) -> str:
+        """Which assistant messages are previewed, `last`, `first` or `all`: `supervised` decided."""
+        if self.preview_turns != "supervised":
+            return self.preview_turns
+        return "last" if self.supervise == "last" else "all"
 
     @property
     def chosen_profile(self) -> str:

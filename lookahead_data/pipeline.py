@@ -70,10 +70,11 @@ def build_stages(
     rendering = settings.replace(end_token=None) if model.end_id is not None else settings
     borders = model.tokenizer.border_pattern if model.encoding != PLAIN else None
     frames = Frames(model.tokenizer, borders) if borders else None
+    render = Render(rendering, model.tokenizer, model.template, frames)
     stages: list[Stage] = [
         Select(settings, choice, model.count_tokens),
-        Preview(settings, model.tokenizer, model.engine, gives_ids=frames is not None),
-        Render(rendering, model.tokenizer, model.template, frames),
+        Preview(settings, model.tokenizer, model.engine, render.rule, gives_ids=frames is not None),
+        render,
         Encode(
             settings,
             model.tokenizer,

@@ -81,7 +81,7 @@ class Talk:
         )
         return Talk(lists_of(self.starts, structs).take(pa.array(rows)))
 
-    def with_contents(self, contents: pa.LargeStringArray) -> pa.ListArray:
-        """The conversations with other contents."""
-        structs = pa.StructArray.from_arrays([self.roles, contents, self.reasoning], fields=list(MESSAGE))
+    def with_texts(self, contents: pa.LargeStringArray, reasoning: pa.LargeStringArray) -> pa.ListArray:
+        """The conversations with other contents and reasoning."""
+        structs = pa.StructArray.from_arrays([self.roles, contents, reasoning], fields=list(MESSAGE))
         return lists_of(self.starts, structs)

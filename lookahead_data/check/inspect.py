@@ -175,7 +175,7 @@ def _written(folder: Path, rows: int, start: int, tokenizer: str | None) -> Iter
 def _preview_texts(
     ids: Sequence[int], labels: Sequence[int], settings: Settings, tokenizer: LoadedTokenizer
 ) -> list[str]:
-    """What a written row's preview most likely is: the connector and what follows it.
+    """What a written row's previews most likely are: the connector and what follows it.
 
     The folder holds only tokens. In virtual mode the preview is known; in real mode it goes from the
     connector to the end of the message, which is the next special token.
@@ -183,12 +183,18 @@ def _preview_texts(
     context = tokenizer.decode([i for i, label in zip(ids, labels, strict=True) if label == IGNORED])
     if settings.mode == "virtual":
         return [settings.connector + settings.phrase]
-    at = context.rfind(settings.connector) if settings.connector.strip() else -1
-    if settings.mode != "real" or at < 0:
+    if settings.mode != "real" or not settings.connector.strip():
         return []
     pattern = tokenizer.special_pattern
-    end = pattern.search(context, at) if pattern else None
-    return [context[at : end.start() if end else len(context)]]
+    texts = []
+    at = context.find(settings.connector)
+    while at >= 0:
+        end = pattern.search(context, at) if pattern else None
+        stop = end.start() if end else len(context)
+        # Where a message holds the connector itself, its last one begins the preview.
+        texts.append(context[context.rfind(settings.connector, at, stop) : stop])
+        at = context.find(settings.connector, stop)
+    return texts
 
 
 def _seen(

@@ -54,6 +54,14 @@ def is_trained(message: Message) -> bool:
     return message["role"] == "assistant" and message.get("weight") != 0
 
 
+def with_contents(dialogue: Dialogue) -> Dialogue:
+    """The conversation with an empty content where a message has none, for templates that fail without; the same
+    object where each message has one."""
+    if all("content" in message for message in dialogue.messages):
+        return dialogue
+    return replace(dialogue, messages=[{"content": "", **message} for message in dialogue.messages])
+
+
 def roped(dialogue: Dialogue) -> tuple[list[dict[str, Any]], list[Any] | None]:
     """Messages and tools with the origin of all their text.
 

@@ -7,19 +7,27 @@ never by searching the text.
 
 from __future__ import annotations
 
+import functools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import polars as pl
+import pyarrow as pa
+
+from lookahead_data.arrays import Flags
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError, TemplateError
 from lookahead_data.model.dialogue import Dialogue, Message, check_tools, is_trained, text_of
+from lookahead_data.model.meant import CALL_TAGS
 from lookahead_data.model.places import Places, Span, common_start, outside_tag
 from lookahead_data.model.reasoning import INNER, OF_CONTENT, OPEN, known_tags, split_inline
 from lookahead_data.model.rope import Rope, concat, cut, pieces_of, plain
 from lookahead_data.model.template import ChatTemplate
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.model.trace import note_needle
+from lookahead_data.texts import begins_visibly, says_something
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,44 @@ class Supervision:
         self._special = tokenizer.special_pattern
         self._end = settings.end_token or ""
         self.tags = known_tags(template.source, tokenizer.token_id) if template is not None else ()
+
+    def may_change(self, answers: pa.LargeStringArray) -> Flags:
+        """Which answers the template may render otherwise than as they stand, shape (answers,): those with inline
+        reasoning or a tool call as text, and, if it strips them, those that begin with white space. None may be null."""
+        heads = "|".join(re.escape(first) for first, _ in (*self.tags, *CALL_TAGS))
+        found: Flags = pl.Series(answers).str.contains(rf"^\s*(?:{heads})").to_numpy().copy()
+        if self._strips:
+            found |= says_something(answers) & ~begins_visibly(answers)
+        return found
+
+    @functools.cached_property
+    def _strips(self) -> bool:
+        """Whether the template strips the start of an answer."""
+        if self._template is None:
+            return False
+        probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\n\nprobe"}]
+        try:
+            pieces = pieces_of(self._template.render(probe))
+        except RowError:
+            return True  # not known
+        text = "".join(piece.text for piece in pieces if piece.slot == (1, "content"))
+        return not text.startswith("\n\n")
+
+    @functools.cached_property
+    def knows_developers(self) -> bool:
+        """Whether the template renders the role `developer`."""
+        if self._template is None:
+            return True
+        probe = [
+            {"role": "developer", "content": "rules"},
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": "probe"},
+        ]
+        try:
+            pieces = pieces_of(self._template.render(probe))
+        except RowError:
+            return False
+        return any(piece.slot == (0, "content") and piece.text for piece in pieces)
 
     def render(self, dialogue: Dialogue | Sequence[Message], *, verify: bool = False) -> Rendered:
         """The conversation as text, with its supervised ranges.

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from lookahead_data.errors import RowError, TemplateError
-from lookahead_data.model.dialogue import RESERVED, Dialogue, Message, bare, leaves, roped
+from lookahead_data.model.dialogue import RESERVED, Dialogue, Message, bare, leaves, roped, with_contents
 from lookahead_data.model.held import check_source
 from lookahead_data.model.limits import LimitError, length_of, limited
 from lookahead_data.model.rope import Rope, concat, pieces_of
@@ -96,14 +96,26 @@ class ChatTemplate:
             RowError: the template refused the conversation or broke on it.
         """
         given = _as_dialogue(dialogue)
-        return concat([self._run(self._traced, given, *roped(given), add_generation_prompt)])
+        try:
+            return concat([self._run(self._traced, given, *roped(given), add_generation_prompt)])
+        except RowError as error:
+            filled = with_contents(given)
+            if error.reason != "template_failed" or filled is given:
+                raise
+            return concat([self._run(self._traced, filled, *roped(filled), add_generation_prompt)])
 
     def render_plain(
         self, dialogue: Dialogue | Sequence[Message], *, add_generation_prompt: bool = False
     ) -> str:
         """The same text from Jinja alone: the oracle of `render`."""
         given = _as_dialogue(dialogue)
-        return self._run(self._plain, given, *bare(given), add_generation_prompt)
+        try:
+            return self._run(self._plain, given, *bare(given), add_generation_prompt)
+        except RowError as error:
+            filled = with_contents(given)
+            if error.reason != "template_failed" or filled is given:
+                raise
+            return self._run(self._plain, filled, *bare(filled), add_generation_prompt)
 
     def _run(
         self,

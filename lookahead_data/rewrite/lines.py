@@ -76,7 +76,7 @@ class LineRewriter:
         settings = self._settings
         said = alike.pattern.messages
         words = [{"role": message.role, "content": "".join(map(str, message.content))} for message in said]
-        turns = preview_turns(words, settings.preview_turns)
+        turns = preview_turns(words, settings.previewed_turns)
         # The preview goes behind the question: before the quote that ends its last string.
         behind = [piece for turn in turns for piece in said[turn - 1].content[-1:]]
         ahead = [piece for turn in turns for piece in said[turn].content[:1] if settings.mode == "virtual"]

@@ -81,7 +81,7 @@ class Rewriter:
     def _turns(self, row: Row, messages: Conversation, report: PreviewReport) -> list[int]:
         """The answers that get a preview."""
         settings = self._settings
-        turns = preview_turns(messages, settings.preview_turns)
+        turns = preview_turns(messages, settings.previewed_turns)
         if settings.previews_safety:
             return turns
         flagged = is_flagged(row, self._shape)
@@ -105,7 +105,7 @@ class Rewriter:
     ) -> Row:
         assert isinstance(record.value, dict)
         row, messages = record.value, spoken(read)
-        if not turns and not preview_turns(messages, self._settings.preview_turns):
+        if not turns and not preview_turns(messages, self._settings.previewed_turns):
             report.notes["preview_without_user_message"] += 1
         for turn, head in zip(turns, heads, strict=True):
             preview = insert(messages, turn, head, self._settings, report.notes)

@@ -210,7 +210,6 @@ NOTES: dict[str, str] = {
     "output is correct",
     "trace_differs": "rendered one by one, because the traced layout did not fit these conversations; the output is "
     "correct, but slower",
-    "reasoning_before_answer": "the model is trained to produce reasoning before the answer that is previewed",
     "template_rewrites_answer": "the chat template changes an answer beyond the white space around it; check the "
     "result with `lookahead-data inspect`",
     "answer_without_preview": "at least one answer is trained without a preview "

@@ -13,15 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lookahead_data.arrays import Ints, joined, lists_of, repeated, spread
+from lookahead_data.arrays import Flags, Ints, joined, lists_of, repeated, spread
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, PREVIEW
 from lookahead_data.config import Settings
 from lookahead_data.curation.classes import refuses
 from lookahead_data.errors import RowError
+from lookahead_data.model.dialogue import Message
 from lookahead_data.model.engines import Engine
 from lookahead_data.model.heads import ALL, Head, HeadFinder, Heads
+from lookahead_data.model.produced import RowPreviewer
+from lookahead_data.model.row_dialogues import carry_more, dialogues
+from lookahead_data.model.supervision import Supervision
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.talk import Talk
 from lookahead_data.texts import says_something
@@ -39,12 +44,21 @@ class Preview:
     name = "preview"
 
     def __init__(
-        self, settings: Settings, tokenizer: LoadedTokenizer, engine: Engine, *, gives_ids: bool = False
+        self,
+        settings: Settings,
+        tokenizer: LoadedTokenizer,
+        engine: Engine,
+        rule: Supervision | None = None,
+        *,
+        gives_ids: bool = False,
     ) -> None:
         """
         Args:
+            rule: renders rows for which rendering decides what the model produces first; None: there are none.
             gives_ids: give the ids of answers that are encoded entirely while their first tokens are looked for.
         """
+        self._rule = rule
+        self._previewer = RowPreviewer(settings, rule) if rule is not None else None
         self._gives_ids = gives_ids and settings.mode == "real"
         self.gives = ("messages", "previews", *(["known"] if self._gives_ids else []))
         told = settings.mode != "none" and not settings.previews_safety
@@ -58,14 +72,21 @@ class Preview:
         if self._settings.mode == "none":
             nothing = pa.array([[]] * batch.num_rows, COLUMNS["previews"].type)
             return sieve.staged(previews=nothing)
-        talk = Talk(batch.column("messages"))
-        turns = _chosen(talk, self._settings.preview_turns)
+        talk = Talk.of(batch)
+        said = talk.contents.fill_null("") if talk.contents.null_count else talk.contents
+        trained = self._trained(talk, batch, sieve)
+        turns = _chosen(talk, said, self._settings)
+        turns = turns[trained[turns]]
         safe = self._are_safety(batch, talk, turns)
         kept, turns = turns[safe], turns[~safe]
         sieve.notes["safety_without_preview"] += len(kept)
+        chosen = np.concatenate([turns, kept])
+        alone = self._need_rendering(batch, talk, said, turns)
+        by_row = self._one_by_one(batch, talk, turns[alone], sieve)
+        turns = turns[~alone]
         rows = talk.rows[turns]
         heads = self._heads.find(
-            talk.contents.take(pa.array(turns)), batch.column("row").to_numpy()[rows], sieve.notes
+            said.take(pa.array(turns)), batch.column("row").to_numpy()[rows], sieve.notes
         )
         given = {"known": _known(talk, turns, heads)} if self._gives_ids else {}
         if self._settings.short_answer != "keep":
@@ -73,9 +94,9 @@ class Preview:
             shown = np.flatnonzero(~heads.whole)
             turns, rows = turns[shown], rows[shown]
             heads = heads.take(shown)
-        self._take_notes(talk, np.concatenate([turns, kept]), sieve)
+        self._take_notes(talk, chosen, trained, sieve)
         texts = joined(self._settings.connector, heads.texts)
-        contents = joined(talk.contents, spread(texts, turns - 1, len(talk.contents)))
+        contents = joined(said, spread(texts, turns - 1, len(said)))
         if self._settings.mode == "virtual":
             phrases = repeated([self._settings.phrase], len(turns))
             contents = joined(spread(phrases, turns, len(contents)), contents)
@@ -88,12 +109,69 @@ class Preview:
             ],
             fields=list(PREVIEW),
         )
-        counts = np.bincount(rows, minlength=batch.num_rows)
+        messages = by_row.put_into(talk, contents)
+        places, previews = by_row.merged(turns, previews)
+        counts = np.bincount(talk.rows[places], minlength=batch.num_rows)
         return sieve.staged(
-            messages=talk.with_contents(contents),
+            messages=messages,
             previews=lists_of(np.concatenate([[0], np.cumsum(counts)]), previews),
             **given,
         )
+
+    def _trained(self, talk: Talk, batch: pa.RecordBatch, sieve: Sieve) -> Flags:
+        """Which messages are answers that are not marked as context, shape (messages,)."""
+        trained = talk.are("assistant")
+        if "message_extras" in batch.schema.names:
+            weights = pc.struct_field(batch.column("message_extras").flatten(), "weight")
+            context = trained & pc.equal(weights, 0).fill_null(False).to_numpy(zero_copy_only=False)
+            sieve.notes["answer_not_trained"] += len(np.unique(talk.rows[context]))
+            trained &= ~context
+        return trained
+
+    def _need_rendering(
+        self, batch: pa.RecordBatch, talk: Talk, said: pa.LargeStringArray, turns: Ints
+    ) -> Flags:
+        """Which of the answers at `turns` are of rows that are rendered to see what is produced first."""
+        if self._rule is None:
+            return np.zeros(len(turns), bool)
+        answers = said.take(pa.array(turns))
+        found = talk.reasons[turns] | self._rule.may_change(answers)
+        rows = carry_more(batch)
+        rows[talk.rows[turns[found]]] = True
+        return rows[talk.rows[turns]]
+
+    def _one_by_one(self, batch: pa.RecordBatch, talk: Talk, turns: Ints, sieve: Sieve) -> OneByOne:
+        """The previews of the answers at `turns`, each checked on its rendered row."""
+        result = OneByOne()
+        if not len(turns) or self._previewer is None:
+            return result
+        rows = np.unique(talk.rows[turns])
+        conversations = list(dialogues(batch.take(pa.array(rows))))
+        wanted = [(turns[talk.rows[turns] == row] - talk.starts[row]).tolist() for row in rows]
+        found = [
+            self._previewer.produced(dialogue, mine, sieve.notes)
+            for dialogue, mine in zip(conversations, wanted, strict=True)
+        ]
+        texts = [first.text for produced in found for _, first in sorted(produced.items())]
+        owners = np.repeat(rows, [len(produced) for produced in found])
+        numbers = batch.column("row").to_numpy()[owners]
+        heads = iter(self._heads.find(pa.array(texts, pa.large_string()), numbers, sieve.notes).to_list())
+        for row, dialogue, produced in zip(rows.tolist(), conversations, found, strict=True):
+            mine = {turn: next(heads) for turn in sorted(produced)}
+            mine = {turn: head for turn, head in mine.items() if self._is_shown(row, head, sieve)}
+            messages, previews = self._previewer.insert(dialogue, produced, mine, sieve.notes)
+            result.add(int(talk.starts[row]), messages, previews)
+        return result
+
+    def _is_shown(self, row: int, head: Head, sieve: Sieve) -> bool:
+        """Whether a preview is shown in spite of its answer's length."""
+        if not head.whole or self._settings.short_answer == "keep":
+            return True
+        if self._settings.short_answer == "skip":
+            sieve.notes["short_answer_skipped"] += 1
+        else:
+            sieve.reject(row, short_answer(head.tokens, self._settings), head.text)
+        return False
 
     def _are_safety(self, batch: pa.RecordBatch, talk: Talk, turns: Ints) -> npt.NDArray[np.bool_]:
         """Which answers are to keep their first tokens to themselves, shape (turns,): those of rows of the class
@@ -104,7 +182,7 @@ class Preview:
             return found
         if "safety" in batch.schema.names:
             found = batch.column("safety").to_numpy(zero_copy_only=False)[talk.rows[turns]]
-        if settings.tells_refusals and settings.preview_turns != "last":
+        if settings.tells_refusals and settings.previewed_turns != "last":
             found = found | refuses(talk.contents.take(pa.array(turns)), settings.refusals)
         return found
 
@@ -116,15 +194,13 @@ class Preview:
                 error = short_answer(int(heads.tokens[at]), self._settings)
                 sieve.reject(int(rows[at]), error, heads.texts[at].as_py())
 
-    def _take_notes(self, talk: Talk, turns: Ints, sieve: Sieve) -> None:
+    def _take_notes(self, talk: Talk, turns: Ints, trained: Flags, sieve: Sieve) -> None:
         rows = len(talk.starts) - 1
-        answers = np.bincount(talk.rows[talk.are("assistant")], minlength=rows)
+        answers = np.bincount(talk.rows[trained], minlength=rows)
         chosen = np.bincount(talk.rows[turns], minlength=rows)
-        reasons = talk.reasons & talk.are("assistant")
         unseen = (answers > chosen) if self._settings.supervise == "all" else np.zeros(rows, bool)
         sieve.notes["preview_without_user_message"] += int(np.count_nonzero(chosen == 0))
         sieve.notes["answer_without_preview"] += int(np.count_nonzero(unseen))
-        sieve.notes["reasoning_before_answer"] += len(np.unique(talk.rows[reasons]))
         for name in [name for name, count in sieve.notes.items() if not count]:
             del sieve.notes[name]
 
@@ -138,17 +214,67 @@ def _known(talk: Talk, turns: Ints, heads: Heads) -> pa.ListArray:
     return lists_of(talk.starts, inner)
 
 
-def _chosen(talk: Talk, which: str) -> Ints:
-    """The places of the messages that get a preview (see `preview_turns`)."""
+class OneByOne:
+    """What previewing rows one by one changes in a batch."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, dict[int, str]] = {"content": {}, "reasoning_content": {}}
+        self._turns: list[int] = []
+        self._previews: list[dict[str, Any]] = []
+
+    def add(self, start: int, messages: Sequence[Message], previews: Sequence[dict[str, Any]]) -> None:
+        """Take the messages of a row, the first of which is at `start` of all messages, and its previews."""
+        if not previews:
+            return
+        for at, message in enumerate(messages):
+            for name, texts in self._texts.items():
+                if isinstance(message.get(name), str):
+                    texts[start + at] = message[name]
+        self._turns += [start + preview["turn"] + 1 for preview in previews]
+        self._previews += previews
+
+    def put_into(self, talk: Talk, contents: pa.LargeStringArray) -> pa.ListArray:
+        """The conversations with these contents, and the texts of the rows that were previewed here."""
+        if talk.contents.null_count:
+            contents = pc.if_else(talk.contents.is_null(), pa.scalar(None, contents.type), contents)
+        columns = {"content": contents, "reasoning_content": talk.reasoning}
+        for name, texts in self._texts.items():
+            if texts:
+                places = np.array(sorted(texts), np.int64)
+                mask = np.zeros(len(contents), bool)
+                mask[places] = True
+                values = pa.array([texts[at] for at in places.tolist()], pa.large_string())
+                columns[name] = pc.replace_with_mask(columns[name], pa.array(mask), values)
+        return talk.with_texts(columns["content"], columns["reasoning_content"])
+
+    def merged(self, turns: Ints, previews: pa.StructArray) -> tuple[Ints, pa.StructArray]:
+        """The places of all previewed answers, in order, and the previews, with those at `turns`."""
+        if not self._turns:
+            return turns, previews
+        places = np.concatenate([turns, np.array(self._turns, np.int64)])
+        order = np.argsort(places, kind="stable")
+        mine = pa.array(self._previews, PREVIEW)
+        return places[order], pa.concat_arrays([previews, mine]).take(pa.array(order))
+
+
+def _chosen(talk: Talk, said: pa.LargeStringArray, settings: Settings) -> Ints:
+    """The places of the messages that get a preview (see `preview_turns`).
+
+    Args:
+        said: the content of each message, without nulls.
+    """
+    which = settings.previewed_turns
     answers = np.flatnonzero(talk.are("assistant"))
     rows = talk.rows[answers]
     if which != "all":
         border = rows[1:] != rows[:-1]
         ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
         answers = answers[ends[: len(answers)]]
-    said = says_something(talk.contents)[answers]
+    speaks = says_something(said)
+    if talk.calls is not None or talk.reasoning.null_count < len(talk.reasoning):
+        speaks |= talk.reasons
     asked = (answers > talk.starts[talk.rows[answers]]) & talk.are("user")[np.maximum(answers - 1, 0)]
-    chosen: Ints = answers[asked & said].astype(np.int64)
+    chosen: Ints = answers[asked & speaks[answers]].astype(np.int64)
     return chosen
 
 
@@ -163,7 +289,7 @@ def preview_turns(messages: Sequence[Any], which: str) -> list[int]:
     """Which assistant messages get a preview: those chosen that say something to a user's message.
 
     Args:
-        which: `last`, `first` or `all`.
+        which: `last`, `first` or `all` (see `Settings.previewed_turns`).
     """
     answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
     chosen = {"last": answers[-1:], "first": answers[:1], "all": answers}[which]

@@ -7,23 +7,27 @@ the oracle of the layouts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lookahead_data.arrays import Ints, lists_of, offsets_of, reordered
 from lookahead_data.batches import Sieve, Staged
-from lookahead_data.columns import COLUMNS, SPAN
+from lookahead_data.columns import COLUMNS, SPAN, with_column
 from lookahead_data.config import Settings
 from lookahead_data.errors import RowError
-from lookahead_data.model.dialogue import Message
+from lookahead_data.model.dialogue import Message, text_of
 from lookahead_data.model.frames import Around, Frames, framed_segments
 from lookahead_data.model.meant import meant_spans
 from lookahead_data.model.places import Places, Span, literal_ranges
+from lookahead_data.model.produced import first_produced
 from lookahead_data.model.rope import Rope, cut, pieces_of, plain
+from lookahead_data.model.row_dialogues import carry_more, dialogues
 from lookahead_data.model.shapes import SegmentLayout, Shape, are_regular, by_shape
 from lookahead_data.model.supervision import Rendered, Supervision
 from lookahead_data.model.template import ChatTemplate
@@ -82,15 +86,54 @@ class Render:
         self.gives = ("segments", "shown") if settings.tells_previewed else ("segments",)
 
     def __call__(self, batch: pa.RecordBatch) -> Staged:
+        batch, developers = self._with_known_roles(batch)
         sieve = Sieve(batch)
+        sieve.notes += developers
+        self._refuse_weights(batch, sieve)
         rendered = self._render_batch(batch, sieve)
         columns = {name: rendered.field(name) for name in self.gives}
         return sieve.staged(**columns)
 
+    def _with_known_roles(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Counter[str]]:
+        """The batch with system messages for those of developers, if the template has no such role; and the note."""
+        talk = Talk(batch.column("messages"))
+        developers = talk.are("developer")
+        if not developers.any() or self.rule.knows_developers:
+            return batch, Counter()
+        talk.roles = pc.if_else(pa.array(developers), pa.scalar("system", talk.roles.type), talk.roles)
+        messages = talk.with_texts(talk.contents, talk.reasoning)
+        return with_column(batch, "messages", messages), Counter(
+            developer_as_system=len(np.unique(talk.rows[developers]))
+        )
+
+    def _refuse_weights(self, batch: pa.RecordBatch, sieve: Sieve) -> None:
+        """Refuse rows with loss weights other than 0 and 1, which no shard can hold."""
+        if "message_extras" not in batch.schema.names:
+            return
+        extras = batch.column("message_extras")
+        weights = pc.struct_field(extras.flatten(), "weight").fill_null(1).to_numpy(zero_copy_only=False)
+        owners = np.repeat(np.arange(batch.num_rows), np.diff(offsets_of(extras)))
+        odd = np.zeros(batch.num_rows, bool)
+        odd[owners[~np.isin(weights, (0, 1))]] = True
+        sieve.reject_all(
+            odd,
+            RowError(
+                "weights_not_written",
+                "a message has a loss weight other than 0 and 1; round the weights, or pass --ignore-field weight",
+            ),
+        )
+
     def _render_batch(self, batch: pa.RecordBatch, sieve: Sieve) -> pa.StructArray:
         """What this stage gives of all rows: those of known shapes together, the others one by one."""
         talk = Talk(batch.column("messages"))
-        groups = list(by_shape(talk))
+        more = carry_more(batch)
+        if self._tells_shown:
+            # Where their previewed tokens stand is known only once each row is rendered.
+            answers = np.flatnonzero(talk.are("assistant"))
+            said = talk.contents.take(pa.array(answers)).fill_null("")
+            more[talk.rows[answers[talk.reasons[answers] | self.rule.may_change(said)]]] = True
+        groups = [(shape, rows[~more[rows]]) for shape, rows in by_shape(talk)]
+        groups = [(shape, rows) for shape, rows in groups if len(rows)]
         framed = [(shape, rows) for shape, rows in groups if self._around(shape) is not None]
         found = [self._lay_out_framed(framed, batch, talk, sieve)]
         for shape, rows in groups:
@@ -234,18 +277,18 @@ class Render:
         found: list[dict[str, Any]] = []
         chosen = batch.take(pa.array(rows)) if len(rows) < batch.num_rows else batch
         previews = chosen.column("previews").to_pylist()
-        for at, nullable in enumerate(chosen.column("messages").to_pylist()):
-            messages = [{k: v for k, v in message.items() if v is not None} for message in nullable]
+        for at, dialogue in enumerate(dialogues(chosen)):
+            messages = dialogue.messages
             row: dict[str, Any] = {name: [] for name in self.gives}
             try:
-                rendered = self.rule.render(messages, verify=at % VERIFIED_EVERY == 0)
+                rendered = self.rule.render(dialogue, verify=at % VERIFIED_EVERY == 0)
                 row["segments"] = self._segments(rendered, messages)
                 sieve.notes.update(self._spelled_out(row["segments"], messages))
                 if self._tells_shown:
                     row["shown"] = self._shown(rendered, previews[at])
                 sieve.notes.update(rendered.notes)
             except RowError as error:
-                sieve.reject(int(rows[at]), error, " ⏎ ".join(m["content"] for m in messages)[:200])
+                sieve.reject(int(rows[at]), error, " ⏎ ".join(map(text_of, messages))[:200])
             found.append(row)
         return found
 
@@ -395,9 +438,12 @@ class Render:
         spans = []
         for preview in previews:
             turn = preview["turn"] + 1
-            start = layout.first(turn, "content")
+            first = first_produced(rendered, turn)
+            if isinstance(first, str):
+                continue
+            start = first.start
             if self._settings.mode == "real":
-                spans.append((start, layout.last(turn)))
+                spans.append((start, first.end))
                 continue
             # The template may have trimmed the phrase's own leading white space.
             phrase = self._settings.phrase
