@@ -15,6 +15,7 @@ import pytest
 from helpers import write_jsonl
 
 import lookahead_data as la
+from lookahead_data.ordering import ranges_of
 from lookahead_data.plan import Unit, fingerprint_of
 from lookahead_data.sink import shards as shards_module
 from lookahead_data.sink.formats import WRITER
@@ -22,7 +23,7 @@ from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.manifest import account
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
-from lookahead_data.sink.receipts import Receipt
+from lookahead_data.sink.receipts import Receipt, receipt_path
 
 Row = dict[str, list[int]]
 
@@ -98,22 +99,26 @@ def forge(folder: Path, change: Callable[[list[Row]], object], *, recount: bool 
 
 
 def write_manifest(folder: Path) -> None:
-    """Make the manifest of a job without an order anew from the plan and the receipts, as if nothing were amiss."""
+    """Make the manifest of a job anew from the plan and the receipts, as if nothing were amiss."""
     plan = json.loads((folder / "_job" / "plan.json").read_text())
     old = json.loads((folder / "manifest.json").read_text())
-    made_of = [load(path)[0] for path in receipts(folder)]
+    settings = la.Settings.from_dict(plan["settings"])
+    units = [Unit(**unit) for unit in plan["units"]]
+    of_units = [load(receipt_path(folder, unit))[0] for unit in units]
+    ranges = ranges_of(settings, of_units) if settings.is_ordered else ()
+    of_ranges = [load(receipt_path(folder, part))[0] for part in ranges]
     document = account(
         plan,
         fingerprint_of(plan),
-        made_of,
+        of_units,
         warnings=old["warnings"],
         timing=old["timing"],
         curation=old["curation"],
+        ranges=of_ranges,
     )
-    settings = la.Settings.from_dict(plan["settings"])
     files = inventory(
         folder,
-        list(zip((Unit(**unit) for unit in plan["units"]), made_of, strict=True)),
+        [*zip(units, of_units, strict=True), *zip(ranges, of_ranges, strict=True)],
         profile=settings.chosen_profile,
         curated=settings.looks_at_all,
     )
