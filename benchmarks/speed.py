@@ -56,7 +56,6 @@ from lookahead_data.stages.render import Render
 PAIRS = ("short", "long", "world")
 PEER_ROWS = 50_000
 TOKENIZERS_MEGABYTES = 60  # `tokenizers` is slow: so much is enough to measure it
-UNITS = 32  # about so many a corpus is cut into
 TURNS = 2  # how often jobs and bare parts take turns, since the machine's speed changes
 HERE = Path(__file__).parent
 
@@ -187,12 +186,10 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     settings = Settings(tokenizer=options.tokenizer)
     model = load_model(settings, frozenset({"messages"}), size=1 << 30)
     result: dict[str, Any] = {"megabytes": round(size / 1e6), "rows": dict(rows), "engine": model.engine.name}
-    # Units small enough for two workers to end together.
-    unit = ("--unit-size", f"{max(8, options.megabytes // UNITS)}MiB")
 
     def convert(out: str, workers: int, *kinds: str, more: tuple[object, ...] = ()) -> Run:
         inputs = [home / f"{kind}.jsonl" for kind in kinds]
-        return command("convert", *inputs, "-o", home / out, "--workers", workers, *tokenizer, *unit, *more)
+        return command("convert", *inputs, "-o", home / out, "--workers", workers, *tokenizer, *more)
 
     convert("warm", 1, "long", more=("--max-length", 9))
     one, two, both, bare = [], [], [], Counter[str]()
@@ -227,7 +224,7 @@ def measure(home: Path, options: argparse.Namespace) -> dict[str, Any]:
     make("short", home / "less.jsonl", TOKENIZERS_MEGABYTES)
     less = command(
         "convert", home / "less.jsonl", "-o", home / "less", "--workers", 2, *tokenizer,
-        "--engine", "tokenizers", "--unit-size", "2MiB",
+        "--engine", "tokenizers",
     )  # fmt: skip
     result["tokenizers_against_bare"] = round(bare_tokenizers(home, model, settings) / less.wall, 2)
 
