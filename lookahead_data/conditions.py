@@ -12,7 +12,7 @@ TEXTS = ("prompt", "completion", "conversation")
 TURNS = "turns"
 """The number of its messages."""
 
-VERDICTS = ("label", "kto tag", "is preferred")
+VERDICTS = ("label", "kto tag", "is preferred", "is safe", "is accepted", "accepted")
 """Fields that tell wanted answers from unwanted ones where they hold true or false; else they are labels of
 some classification."""
 

@@ -29,6 +29,8 @@ KNOWN_PAIRS: tuple[tuple[str, str], ...] = (
     ("question", "solution"),
     ("input", "output"),
     ("input", "response"),
+    ("inputs", "targets"),
+    ("input", "target"),
 )
 """Fields that name a prompt and its completion, the first pair that is there wins."""
 
@@ -121,12 +123,18 @@ def _with_optional(shape: Shape, present: Mapping[str, Any], settings: Settings)
         return shape
     return replace(
         shape,
+        as_json=shape.output_field is not None and _is_messages_as_json(value_at(present, shape.input_field)),
         system_field=settings.system_field or _system_in(present, shape),
         context_fields=settings.context_field or _contexts_in(present, shape),
         history_field=settings.history_field,
         reasoning_field=settings.reasoning_field,
         tools_field=settings.tools_field,
     )
+
+
+def _is_messages_as_json(value: Any) -> bool:
+    """Whether a text is a list of messages, written as JSON."""
+    return isinstance(value, str) and value.lstrip().startswith("[{") and looks_like_turns(value)
 
 
 def _system_in(present: Mapping[str, Any], shape: Shape) -> str | None:

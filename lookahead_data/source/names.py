@@ -35,7 +35,7 @@ ROW_FIELDS: dict[str, tuple[str, ...]] = {
         "audio", "audios", "audio path", "audio url", "video", "videos", "video path", "video url",
     ),
     PREFERENCE: (
-        "label", "kto tag", "is preferred", "rejected", "rejected response", "rejected responses",
+        "label", "kto tag", "is preferred", "is safe", "is accepted", "accepted", "rejected", "rejected response", "rejected responses",
         "rejected messages", "rejected output", "rejected answer", "non preferred output", "dispreferred output",
     ),
     MASK: ("mask",),
@@ -54,7 +54,7 @@ CHOSEN = (
 
 VERDICT_WORDS = frozenset(("true", "false", "desirable", "undesirable", "chosen", "rejected"))
 
-CONTEXTS = ("input", "context")
+CONTEXTS = ("input", "context", "passage", "paragraph", "background")
 """Fields that continue a prompt, in this order."""
 INSTRUCTIONS = ("instruction", "question", "query")
 """Prompts that an `input` continues; other prompts are whole."""

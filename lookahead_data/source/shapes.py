@@ -26,6 +26,7 @@ class Shape:
         roles: further role names, and their roles.
         ignored: fields that do not matter, whatever their names mean.
         condition_fields: fields that conditions on rows name.
+        as_json: whether prompt and answer are lists of messages, written as JSON in a text.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Shape:
     roles: tuple[tuple[str, str], ...] = ()
     ignored: tuple[str, ...] = ()
     condition_fields: tuple[str, ...] = ()
+    as_json: bool = False
 
     def __post_init__(self) -> None:
         # A plan that was read from JSON has lists here.
@@ -92,7 +94,7 @@ class Shape:
         """Whether quick readers can read rows of this shape."""
         careful = (
             self.history_field, self.reasoning_field, self.tools_field, self.train_field, self.flag_field,
-            self.role_field, self.content_field, self.condition_fields, self.roles,
+            self.role_field, self.content_field, self.condition_fields, self.roles, self.as_json,
         )  # fmt: skip
         return (
             not any(careful)
@@ -104,7 +106,14 @@ class Shape:
     @functools.cached_property
     def is_plain_pair(self) -> bool:
         """Whether rows are prompts and answers, with nothing else named but what continues the prompt."""
-        careful = (self.history_field, self.reasoning_field, self.tools_field, self.train_field, self.opened)
+        careful = (
+            self.history_field,
+            self.reasoning_field,
+            self.tools_field,
+            self.train_field,
+            self.opened,
+            self.as_json,
+        )
         return self.output_field is not None and not any(careful)
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lookahead_data.errors import RowError
 from lookahead_data.source import names
-from lookahead_data.source.calls import template_arguments, tool_definitions
+from lookahead_data.source.calls import parsed, template_arguments, tool_definitions
 from lookahead_data.source.names import as_object, is_empty, path_of, value_at
 from lookahead_data.source.parts import Path, said_in
 from lookahead_data.source.roles import role_of
@@ -104,7 +104,7 @@ class _Reader:
     def _prompt(self) -> None:
         shape, turns = self._shape, self._turns
         name = shape.input_field
-        value = value_at(self._record, name)
+        value = self._opened(name)
         if isinstance(as_object(value), list | Mapping) and not _is_texts(value):
             # TRL's conversational prompt, or a conversation with its answer beside it.
             if isinstance(value, Mapping) and "role" not in value and "from" not in value:
@@ -120,6 +120,13 @@ class _Reader:
             more, last = self._joined(context)
             text = f"{text}\n{more}"
         turns.add("user", text, (place, last))
+
+    def _opened(self, name: str) -> Any:
+        """The value of a field; the messages in it, where it has them as JSON."""
+        value = value_at(self._record, name)
+        if self._shape.as_json and isinstance(value, str) and value.lstrip().startswith("[{"):
+            return parsed(value)
+        return value
 
     def _contexts(self) -> list[str]:
         """The fields that continue the prompt of this record."""
@@ -143,7 +150,7 @@ class _Reader:
     def _answer(self) -> None:
         shape, turns = self._shape, self._turns
         name = str(shape.output_field)
-        value = as_object(value_at(self._record, name))
+        value = as_object(self._opened(name))
         if isinstance(value, Mapping) and ("role" in value or "from" in value):
             value = [value]
         if not isinstance(value, list):
