@@ -1,8 +1,7 @@
-"""The README's commands and examples do what it says."""
+"""The README's commands, pasted in order into a bare shell, and its examples do what it says."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -10,37 +9,38 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import PAIRS, write_jsonl
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-SHELL = [block for kind, block in BLOCKS if kind == "sh" and "pip install" not in block]
+SHELL = [block for kind, block in BLOCKS if kind == "sh" and "pip install -e" not in block]
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]
 INSTALL = [block for kind, block in BLOCKS if kind == "sh" and "pip install" in block]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the README's examples name."""
+    """An empty folder in which every command of the README has run, in order."""
     home = tmp_path_factory.mktemp("readme")
-    write_jsonl(home / "train.jsonl", PAIRS)
-    write_jsonl(home / "eval.jsonl", [{"prompt": "Name a colour, please.", "completion": "Red."}])
-    write_jsonl(
-        home / "safety.jsonl", [{"prompt": "How to pick a lock?", "completion": "I can't help with that."}]
-    )
-    write_jsonl(home / "texts.jsonl", [{"text": pair["completion"]} for pair in PAIRS])
-    return home
-
-
-@pytest.mark.parametrize("at", range(len(SHELL)))
-def test_shell_commands_run(at: int, home: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # The environment that the first command would make is this one, so that nothing is installed again.
+    (home / ".venv" / "bin").mkdir(parents=True)
+    for name in ("python", "lookahead-data"):
+        (home / ".venv" / "bin" / name).symlink_to(Path(sys.executable).parent / name)
+    (home / ".venv" / "bin" / "activate").write_text(f'export PATH="{home}/.venv/bin:$PATH"\n')
+    script = "".join(SHELL).replace("python3 -m venv .venv && ", "").replace(" && pip install '.[fast]'", "")
+    assert "pip install" not in script
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", SHELL[at]],
-        cwd=home, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=home, env={"PATH": "/usr/bin:/bin", "HOME": str(home)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+    return home
+
+
+def test_shell_commands_run_in_order_from_a_bare_shell(home: Path) -> None:
+    named = {word for block in SHELL for word in re.findall(r"-o (\S+)", block)}
+    assert named
+    assert all((home / name).exists() for name in named)
 
 
 @pytest.mark.parametrize("at", range(len(PYTHON)))
