@@ -206,7 +206,7 @@ def test_tokens_are_added_as_transformers_adds_them(tmp_path: Path, builtin: Loa
 
 def test_deeply_nested_files_are_an_error(tmp_path: Path, builtin: LoadedTokenizer) -> None:
     deep = "[" * 100_000 + "]" * 100_000
-    for name in ("tokenizer_config.json", "generation_config.json", "chat_template.json", "tokenizer.json"):
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "chat_template.json", "tokenizer.json"):
         folder = folder_with(tmp_path / name, builtin)
         (folder / name).write_text(f'{{"a": {deep}}}')
         with pytest.raises(TokenizerError, match=r"nested too deeply|cannot be loaded"):

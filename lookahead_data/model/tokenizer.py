@@ -282,7 +282,12 @@ def load_tokenizer(source: str) -> LoadedTokenizer:
         raise TokenizerError("holds no tokenizer.json", where=source, remedy=REMEDY)
     config = parse(files.get(CONFIG, b"{}"), source, CONFIG)
     named = named_tokens(config, parse(files.get(SPECIAL_TOKENS, b"{}"), source, SPECIAL_TOKENS))
-    generation = parse(files.get(GENERATION, b"{}"), source, GENERATION)
+    try:
+        generation = parse(files.get(GENERATION, b"{}"), source, GENERATION)
+    except TokenizerError:
+        if "eos_token" not in named:
+            raise
+        generation = {}  # it could only name further tokens that end generation
     try:
         engine = Tokenizer.from_buffer(raw)  # as a `str` it takes four times the memory
     except Exception as error:  # the binding raises plain Exception
