@@ -269,7 +269,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "one object in JSON": (
         "a.json",
         lambda path: path.write_text('{\n "data": [{"prompt": "a"}]\n}'),
-        "single JSON object",
+        "one object, whose rows are in a list under 'data'",
     ),
     "no JSON at all": ("a.json", lambda path: path.write_text("prompt"), "no JSON array"),
     "only bad rows": ("a.jsonl", lambda path: path.write_text("nonsense\n" * 3), "none of the first rows"),

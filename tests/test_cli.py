@@ -186,7 +186,7 @@ def test_help_of_every_command_names_its_defaults() -> None:
         "[default: real]",
         "[default: 6]",
         "[default: char]",
-        "[default: last]",
+        "[default: supervised]",
         "[default: keep]",
     ):
         assert default in text

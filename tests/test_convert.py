@@ -80,7 +80,11 @@ def test_previews_are_counted(tmp_path: Path, builtin: LoadedTokenizer) -> None:
     dropped = convert(PAIRS, tmp_path / "drop", short_answer="drop").totals
     assert dropped["quarantined"] == {"short_answer": totals["whole_answers"]}
     several = convert([{"messages": conversation("a", "b", "c", "d")}], tmp_path / "several").totals
-    assert several["notes"] == {"answer_without_preview": 1}
+    assert several["previews"] == 2
+    last = convert(
+        [{"messages": conversation("a", "b", "c", "d")}], tmp_path / "last", preview_turns="last"
+    ).totals
+    assert last["notes"] == {"answer_without_preview": 1}
 
 
 @pytest.mark.parametrize("mode", ["real", "virtual"])
@@ -121,7 +125,7 @@ def test_max_length(tmp_path: Path, builtin: LoadedTokenizer) -> None:
     assert [row["input_ids"] for row in read_rows(tmp_path / "cut")] == [
         row["input_ids"][:30] for row in read_rows(tmp_path / "full")[:2]
     ]
-    with pytest.raises(InputError, match=r"row 1 has .* tokens, and the maximum is 30"):
+    with pytest.raises(InputError, match=r"row 2 has .* tokens, and the maximum is 30"):
         convert(rows, tmp_path / "error", mode="none", max_length=30, overlength="error")
     assert not list((tmp_path / "error").rglob("*.parquet"))
 
@@ -225,4 +229,4 @@ def test_reasoning_and_what_templates_do_to_answers_are_noted(tmp_path: Path) ->
         {"messages": conversation("I", "<think>Hm.</think>one two three four five six seven")},
     ]
     notes = convert(rows, tmp_path / "out", chat_template=str(tmp_path / "t.jinja")).totals["notes"]
-    assert notes == {"reasoning_before_answer": 1, "reasoning_left_out": 1, "template_rewrites_answer": 1}
+    assert notes == {"reasoning_left_out": 2, "empty_reasoning_learned": 2}

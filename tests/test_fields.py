@@ -98,7 +98,7 @@ def test_an_unknown_key_of_a_message_is_named_as_unread(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_preview_goes_back_to_its_place(name: str, mode: str, tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", [SHAPES[name]] * 12)
-    la.preview(path, tmp_path / "out.jsonl", tokenizer="builtin", mode=mode)
+    la.preview(path, tmp_path / "out.jsonl", tokenizer="builtin", mode=mode, preview_turns="last")
     settings = Settings()
     shown = settings.phrase if mode == "virtual" else "The capital of"
     rows = read_jsonl(tmp_path / "out.jsonl")

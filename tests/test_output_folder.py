@@ -182,7 +182,7 @@ def test_a_unit_that_fails_in_a_worker_ends_the_run_by_name(
     rows = [{"prompt": f"p{n}", "completion": "c " * (60 if n == 900 else 5)} for n in range(1500)]
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     options: dict[str, Any] = {"unit_size": 10_000, "max_length": 50, "overlength": "error"}
-    with pytest.raises(InputError, match="row 900 has"):
+    with pytest.raises(InputError, match="row 901 has"):
         convert(path, tmp_path / "out", workers=2, **options)
     assert not (tmp_path / "out" / "manifest.json").exists()
 

@@ -101,7 +101,9 @@ def shown_texts(row: dict[str, Any], tokenizer: LoadedTokenizer) -> list[str]:
 def templates() -> list[str]:
     names = ["chatml", "llama3", "THINK", "DROPS"]
     if (SHARED / "golden" / "templates").is_dir():
-        names += sorted(path.name for path in (SHARED / "golden" / "templates").glob("*.jinja"))
+        found = sorted(path.name for path in (SHARED / "golden" / "templates").glob("*.jinja"))
+        # DeepSeek's markers are no tokens of the tokenizer at hand; DROPS does what its template does.
+        names += [name for name in found if not name.startswith("deepseek")]
     return names
 
 
@@ -165,7 +167,7 @@ def test_masks_take_exactly_what_is_shown(name: str, mode: str, tmp_path: Path) 
         ]
         shown = "".join(shown_texts(bare, tokenizer))
         # A token that holds the phrase's last blank and the next word is not hidden.
-        assert tokenizer.decode(hidden).replace(" ", "") == shown.replace(" ", ""), (hidden, shown)
+        assert "".join(tokenizer.decode(hidden).split()) == "".join(shown.split()), (hidden, shown)
 
 
 def test_an_answer_that_is_not_trained_is_context(tmp_path: Path, builtin: LoadedTokenizer) -> None:

@@ -302,13 +302,15 @@ def test_previews_of_mixed_corpora_are_those_of_each_by_itself(ending: str, tmp_
     read = read_jsonl if ending == "jsonl" else lambda path: json.loads(path.read_text())
     expected = []
     for path in paths:
-        alone = la.preview(path, tmp_path / f"alone-{path.stem}.{ending}", tokenizer="builtin")
+        alone = la.preview(
+            path, tmp_path / f"alone-{path.stem}.{ending}", tokenizer="builtin", preview_turns="last"
+        )
         assert alone.report.previews == len(CORPORA[path.stem])
         expected += read(tmp_path / f"alone-{path.stem}.{ending}")
-    done = la.preview(paths, tmp_path / f"all.{ending}", tokenizer="builtin")
+    done = la.preview(paths, tmp_path / f"all.{ending}", tokenizer="builtin", preview_turns="last")
     assert read(tmp_path / f"all.{ending}") == expected
     assert done.report.shape.count(" in 1 file") == len(paths)
-    assert la.preview(paths, tokenizer="builtin").rows == expected
+    assert la.preview(paths, tokenizer="builtin", preview_turns="last").rows == expected
 
 
 def test_a_table_of_previews_has_one_shape(tmp_path: Path) -> None:

@@ -110,6 +110,8 @@ def test_ordinary_rows_of_every_template_are_traced(name: str, builtin: LoadedTo
 
 def test_ordinary_rows_of_real_templates_are_traced(shared: Path) -> None:
     sources = {path.stem: path.read_text() for path in (shared / "golden" / "templates").glob("*.jinja")}
+    # Asks for the length of contents, so its rows are rendered one by one.
+    sources.pop("nemotron_3_nano", None)
     for name in ("llama3_1", "qwen3"):
         tokenizer = load_tokenizer(str(shared / "tokenizers" / name))
         assert tokenizer.chat_template

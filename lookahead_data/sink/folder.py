@@ -133,6 +133,10 @@ def claim_folder(folder: Path, plan: Plan, *, overwrite: bool = False) -> bool:
     return False
 
 
+_DECIDED = {"overlength": "auto", "unit_size": None}
+"""Settings that planning decides, by the values that leave it to that."""
+
+
 def dated_as_before(folder: Path, settings: Settings) -> Settings:
     """The settings with the day of the job that the folder holds, if they are the same but for that.
 
@@ -142,7 +146,10 @@ def dated_as_before(folder: Path, settings: Settings) -> Settings:
     day = there.get("template_date") if isinstance(there, dict) else None
     if settings.template_date is None and isinstance(day, str):
         dated = settings.replace(template_date=day)
-        if next(differences(there, json.loads(json.dumps(dated.to_dict()))), None) is None:
+        now = json.loads(json.dumps(dated.to_dict()))
+        # What planning decides is not decided yet.
+        now |= {name: there.get(name) for name, open_ in _DECIDED.items() if now[name] == open_}
+        if next(differences(there, now), None) is None:
             return dated
     return settings
 
