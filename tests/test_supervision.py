@@ -392,7 +392,8 @@ def test_one_by_one_is_the_oracle_of_the_batch(messages: list[Message], builtin:
     encode = Encode(Settings(mode="none"), builtin, Engines(builtin).get("tokenizers"), framed=False)
     segments = render._segments(render.rule.render(messages), messages)
     batch = pa.RecordBatch.from_pydict(
-        {"row": [0], "segments": [segments]}, schema=columns.schema(["row", "segments"])
+        {"row": [0], "offset": [None], "segments": [segments]},
+        schema=columns.schema(["row", "offset", "segments"]),
     )
     encoded = encode(batch).batch.to_pylist()[0]
     row = encode.encode_row(segments)
@@ -403,7 +404,8 @@ def test_the_think_template_is_noted_to_differ_from_inference(builtin: LoadedTok
     from lookahead_data.stages.render import Render
 
     render = Render(Settings(), builtin, template_for("think", builtin))
-    assert render.rule.render(conversation("a", "b")).notes == ()
-    assert render.rule.render(conversation("a", "b", "c", "d")).notes == ("differs_from_inference",)
+    empty = "empty_reasoning_learned"
+    assert render.rule.render(conversation("a", "b")).notes == (empty,)
+    assert render.rule.render(conversation("a", "b", "c", "d")).notes == ("differs_from_inference", empty)
     last = Render(Settings(supervise="last"), builtin, template_for("think", builtin))
-    assert last.rule.render(conversation("a", "b", "c", "d")).notes == ()
+    assert last.rule.render(conversation("a", "b", "c", "d")).notes == (empty,)

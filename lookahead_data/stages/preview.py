@@ -290,8 +290,10 @@ def _chosen(talk: Talk, said: pa.LargeStringArray, settings: Settings) -> Ints:
         ends = np.append(border, True) if which == "last" else np.insert(border, 0, True)
         answers = answers[ends[: len(answers)]]
     speaks = says_something(said)
-    if talk.calls is not None or talk.reasoning.null_count < len(talk.reasoning):
+    if talk.reasoning.null_count < len(talk.reasoning):
         speaks |= talk.reasons
+    if talk.calls is not None:
+        speaks |= talk.calls.is_valid().to_numpy(zero_copy_only=False)
     asked = (answers > talk.starts[talk.rows[answers]]) & talk.are("user")[np.maximum(answers - 1, 0)]
     chosen: Ints = answers[asked & speaks[answers]].astype(np.int64)
     return chosen
