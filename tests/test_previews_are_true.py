@@ -90,7 +90,15 @@ def shown_texts(row: dict[str, Any], tokenizer: LoadedTokenizer) -> list[str]:
         token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == IGNORED
     ]
     parts = tokenizer.decode(context).split(CONNECTOR.rstrip())[1:]
-    ends = [stop for stop in ("<|im_end|>", "<|eot_id|>", "<|end|>", "<|return|>", "<end_of_turn>") if stop]
+    ends = (
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<|end|>",
+        "<|return|>",
+        "<end_of_turn>",
+        "<｜Assistant｜>",
+        "><｜User｜>",
+    )
     found = []
     for part in parts:
         cut = min([part.find(end) for end in ends if end in part] or [len(part)])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from lookahead_data.errors import RowError
-from lookahead_data.model.rope import TOOLS, Piece, Rope, Slot, rooted
+from lookahead_data.model.rope import TOOLS, Piece, Rope, rooted
 
 Message = Mapping[str, Any]
 """One message: `role`, maybe `content`, `reasoning_content`, `tool_calls`, `tool_call_id`, `name`, `weight`."""
@@ -112,30 +114,36 @@ def check_tools(full: Rope, pieces: Sequence[Piece], dialogue: Dialogue) -> None
     Raises:
         RowError: the template leaves some of them out.
     """
-    shown: set[Slot] = {piece.slot for piece in pieces if piece.slot is not None and piece.text}
-    text: str | None = None
-    for at, tool in enumerate(dialogue.tools or ()):
-        if (TOOLS, str(at)) in shown:
-            continue
-        text = text if text is not None else str.__str__(full)
+    if not dialogue.tools and not any(message.get("tool_calls") for message in dialogue.messages):
+        return
+    text = str.__str__(full)
+    starts = list(accumulate((len(piece.text) for piece in pieces), initial=0))
+    shown = [(at, piece.slot) for at, piece in zip(starts, pieces, strict=False) if piece.slot and piece.text]
+    for tool in dialogue.tools or ():
         name = name_of(tool)
-        if not any(slot[0] == TOOLS for slot in shown) or (name and name not in text):
+        if not any(slot[0] == TOOLS for _, slot in shown) or not _stands(text, name):
             raise RowError(
                 "tools_not_rendered", f"the template does not render the tools of the row (such as {name!r})"
             )
     for turn, message in enumerate(dialogue.messages):
-        for at, call in enumerate(message.get("tool_calls") or ()):
-            mine = (turn, f"{CALL}{at}") in shown
-            if not mine and not any(slot[0] == turn and slot[1].startswith(CALL) for slot in shown):
-                raise RowError(
-                    "tools_not_rendered", f"the template leaves out the tool call of message {turn}"
-                )
-            text = text if text is not None else str.__str__(full)
-            if not mine or not _tells(text, call):
+        mine = [at for at, slot in shown if slot[0] == turn and slot[1].startswith(CALL)]
+        after = [at for at, slot in shown if slot[0] > turn]
+        part = text[mine[0] : min(after, default=len(text))] if mine else ""
+        calls = message.get("tool_calls") or ()
+        for at, call in enumerate(calls):
+            own = (turn, f"{CALL}{at}") in {slot for _, slot in shown}
+            # A list that is written as JSON at one go counts as its first call's.
+            if not (own or _are_listed(part, calls)) or not _tells(part, call):
                 raise RowError(
                     "tools_not_rendered",
-                    f"the template does not render tool call {at + 1} of message {turn} in full",
+                    f"the template does not render tool call {at + 1} of message {turn + 1} in full",
                 )
+
+
+def _are_listed(text: str, calls: Sequence[Any]) -> bool:
+    """Whether a text holds each of some calls as JSON, as often as they repeat."""
+    listed = Counter(json.dumps(call, ensure_ascii=False) for call in calls)
+    return all(text.count(call) >= count for call, count in listed.items())
 
 
 def name_of(tool: Any) -> str:

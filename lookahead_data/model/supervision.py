@@ -26,8 +26,8 @@ from lookahead_data.model.reasoning import INNER, OF_CONTENT, OPEN, known_tags, 
 from lookahead_data.model.rope import Rope, concat, cut, pieces_of, plain
 from lookahead_data.model.template import ChatTemplate
 from lookahead_data.model.tokenizer import LoadedTokenizer
-from lookahead_data.model.trace import note_needle
-from lookahead_data.texts import begins_visibly, says_something
+from lookahead_data.model.trace import note_needle, probe_for, recording
+from lookahead_data.texts import begins_visibly, contain_any, says_something
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,21 @@ class Rendered:
     turns: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Treatment:
+    """What a template does to ordinary answers.
+
+    Attributes:
+        needles: what it looks for in messages; an answer with one of these may be rendered otherwise.
+        stripping: what it strips from answers (see `rope.Piece`).
+        unknown: it cannot be told.
+    """
+
+    needles: frozenset[str] = frozenset()
+    stripping: tuple[tuple[str, str | None], ...] = ()
+    unknown: bool = False
+
+
 class Supervision:
     """Renders conversations, each with its supervised ranges."""
 
@@ -62,26 +77,42 @@ class Supervision:
         self.tags = known_tags(template.source, tokenizer.token_id) if template is not None else ()
 
     def may_change(self, answers: pa.LargeStringArray) -> Flags:
-        """Which answers the template may render otherwise than as they stand, shape (answers,): those with inline
-        reasoning or a tool call as text, and, if it strips them, those that begin with white space. None may be null."""
+        """Which answers the template may render otherwise than as they stand, white space at their ends aside; shape
+        (answers,). These begin with reasoning or a tool call as text, or hold something that the template looks for,
+        or begin with white space that it strips. None may be null."""
         heads = "|".join(re.escape(first) for first, _ in (*self.tags, *CALL_TAGS))
         found: Flags = pl.Series(answers).str.contains(rf"^\s*(?:{heads})").to_numpy().copy()
-        if self._strips:
+        treatment = self.treatment
+        if treatment.unknown:
+            found[:] = True
+            return found
+        found |= contain_any(answers, treatment.needles)
+        if any(name == "lstrip" for name, _ in treatment.stripping):
             found |= says_something(answers) & ~begins_visibly(answers)
         return found
 
     @functools.cached_property
-    def _strips(self) -> bool:
-        """Whether the template strips the start of an answer."""
+    def treatment(self) -> Treatment:
+        """What the template does to ordinary answers, found by tracing."""
         if self._template is None:
-            return False
-        probe = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\n\nprobe"}]
-        try:
-            pieces = pieces_of(self._template.render(probe))
-        except RowError:
-            return True  # not known
-        text = "".join(piece.text for piece in pieces if piece.slot == (1, "content"))
-        return not text.startswith("\n\n")
+            return Treatment()
+        turns = [("user", "assistant"), ("user", "assistant", "user", "assistant")]
+        needles: set[str] = set()
+        stripping: dict[tuple[str, str | None], None] = {}
+        for roles in turns:
+            probes = [{"role": role, "content": probe_for((at, "content"))} for at, role in enumerate(roles)]
+            with recording() as recorder:
+                try:
+                    pieces = pieces_of(self.render(probes).text)
+                except RowError:
+                    return Treatment(unknown=True)
+            if recorder.opaque is not None:
+                return Treatment(unknown=True)
+            needles |= recorder.needles
+            for piece in pieces:
+                if piece.slot is not None and roles[piece.slot[0]] == "assistant":
+                    stripping |= dict.fromkeys(piece.stripping)
+        return Treatment(frozenset(needles), tuple(stripping))
 
     @functools.cached_property
     def knows_developers(self) -> bool:

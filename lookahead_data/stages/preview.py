@@ -8,6 +8,7 @@ phrase, and the answer begins with the phrase.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookahead_data.arrays import Flags, Ints, joined, lists_of, repeated, spread
+from lookahead_data.arrays import Flags, Ints, joined, lists_of, put, repeated, spread, utf8_parts
 from lookahead_data.batches import Sieve, Staged
 from lookahead_data.columns import COLUMNS, PREVIEW
 from lookahead_data.config import Settings
@@ -29,7 +30,7 @@ from lookahead_data.model.row_dialogues import carry_more, dialogues
 from lookahead_data.model.supervision import Supervision
 from lookahead_data.model.tokenizer import LoadedTokenizer
 from lookahead_data.talk import Talk
-from lookahead_data.texts import says_something
+from lookahead_data.texts import WHITE_SPACE, says_something, stripped
 
 Conversation = list[dict[str, str]]
 
@@ -85,9 +86,9 @@ class Preview:
         by_row = self._one_by_one(batch, talk, turns[alone], sieve)
         turns = turns[~alone]
         rows = talk.rows[turns]
-        heads = self._heads.find(
-            said.take(pa.array(turns)), batch.column("row").to_numpy()[rows], sieve.notes
-        )
+        answers = said.take(pa.array(turns))
+        heads = self._heads.find(answers, batch.column("row").to_numpy()[rows], sieve.notes)
+        heads = self._as_rendered(heads, answers)
         given = {"known": _known(talk, turns, heads)} if self._gives_ids else {}
         if self._settings.short_answer != "keep":
             self._sort_out_short(rows, heads, sieve)
@@ -139,6 +140,24 @@ class Preview:
         rows = carry_more(batch)
         rows[talk.rows[turns[found]]] = True
         return rows[talk.rows[turns]]
+
+    def _as_rendered(self, heads: Heads, answers: pa.LargeStringArray) -> Heads:
+        """The heads of answers without the white space that the template strips from the ends of these."""
+        stripping = self._rule.treatment.stripping if self._rule is not None else ()
+        if self._settings.mode != "real" or not any(name == "rstrip" for name, _ in stripping):
+            return heads
+        bounds, raw = utf8_parts(heads.texts)
+        sizes = np.diff(bounds)
+        # Only heads that end with white space may reach beyond the end of the stripped answer.
+        may_end = np.zeros(256, bool)
+        may_end[[char.encode()[-1] for char in WHITE_SPACE]] = True
+        filled = np.flatnonzero(sizes)
+        some = filled[may_end[raw[bounds[1:][filled] - 1]]]
+        if not len(some):
+            return heads
+        bare = stripped(answers.take(pa.array(some)), stripping)
+        longer = np.flatnonzero(sizes[some] > np.diff(utf8_parts(bare)[0]))
+        return replace(heads, texts=put(heads.texts, some[longer], bare.take(pa.array(longer))))
 
     def _one_by_one(self, batch: pa.RecordBatch, talk: Talk, turns: Ints, sieve: Sieve) -> OneByOne:
         """The previews of the answers at `turns`, each checked on its rendered row."""
