@@ -6,7 +6,8 @@ import itertools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,9 +30,10 @@ from lookahead_data.rewrite.files import FileRewriter
 from lookahead_data.rewrite.report import PreviewReport, quarantine_lines
 from lookahead_data.sink.card import write_card
 from lookahead_data.sink.folder import claim_folder, dated_as_before, drop_runs, drop_unnamed, held, sweep
+from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.load_from_disk import write_dataset_files
 from lookahead_data.sink.manifest import Manifest
-from lookahead_data.sink.publish import sweep_beside, write_text
+from lookahead_data.sink.publish import discard, left_beside, sweep_beside, write_text, writing
 from lookahead_data.sink.receipts import QUARANTINE, Receipt, load_receipt
 from lookahead_data.sink.rows import OUTPUT_FORMATS, table_of, write_lines, write_rows
 from lookahead_data.sink.verdicts import refuse_folder, write_report
@@ -39,8 +41,6 @@ from lookahead_data.source.conversations import Shape, in_words
 from lookahead_data.source.memory import Data, as_files, as_paths
 from lookahead_data.source.readers import columnar
 from lookahead_data.source.recognize import recognize
-
-Batch = TypeVar("Batch")
 
 
 def convert(
@@ -118,24 +118,47 @@ def _convert_units(
     of_units = [receipts[unit.index] for unit in plan.units]
     ranges = _put_in_order(crew, job, of_units, model, listener) if plan.settings.is_ordered else []
     sweep(folder)  # what a worker that died left behind
-    writers = ranges or of_units
+    writers = [receipt for _, receipt in ranges] or of_units
     drop_unnamed(folder, [path for receipt in writers for shard in receipt.shards for path in shard.files])
     if not any(receipt.counts.written for receipt in of_units):
         listener.warned("no row was written; the manifest's counts say why")
+    else:
+        _warn_of_empty_splits(writers, plan.settings, listener)
     seconds = time.monotonic() - started
-    manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, ranges)
+    of_ranges = [receipt for _, receipt in ranges]
+    manifest = Manifest.build(folder, plan, of_units, {"seconds": round(seconds, 3)}, curation, of_ranges)
     write_card(manifest)
     write_dataset_files(manifest)
+    manifest = manifest.with_files(
+        inventory(
+            folder,
+            [*zip(plan.units, of_units, strict=True), *ranges],
+            profile=plan.settings.chosen_profile,
+            curated=plan.settings.looks_at_all,
+        )
+    )
     manifest.save()
     drop_runs(folder)
     listener.finished()
     return manifest
 
 
+def _warn_of_empty_splits(writers: Sequence[Receipt], settings: Settings, listener: Listener) -> None:
+    rows = Counter(dict.fromkeys(settings.splits, 0))
+    for receipt in writers:
+        for shard in receipt.shards:
+            rows[shard.split] += shard.rows
+    for name, count in rows.items():
+        if not count:
+            listener.warned(
+                f"the split {name} has no rows, so the dataset card leaves it out; raise its share"
+            )
+
+
 def _put_in_order(
     crew: Crew, job: Job, of_units: Sequence[Receipt], model: Model, listener: Listener
-) -> list[Receipt]:
-    """Write the rows that all units converted in the order that is asked for; gives the receipts of its ranges."""
+) -> list[tuple[KeyRange, Receipt]]:
+    """Write the rows that all units converted in the order that is asked for; gives its ranges and their receipts."""
     runs = tuple(run for receipt in of_units for run in receipt.runs)
     tasks = ranges_of(job.plan.settings, of_units)
     receipts, todo = _earlier(tasks, job, listener)
@@ -144,7 +167,7 @@ def _put_in_order(
         todo, job._replace(runs=runs), model, lambda rows, tokens, size: listener.looked(rows, size)
     ):
         receipts[receipt.index] = receipt
-    return [receipts[task.index] for task in tasks]
+    return [(task, receipts[task.index]) for task in tasks]
 
 
 Task = TypeVar("Task", Unit, KeyRange)
@@ -272,26 +295,28 @@ def preview(
                 remedy="Write JSON Lines with --format jsonl, or a file for each shape.",
             )
         sweep_beside(path)
-        if kind == "jsonl":
-            write_lines(_then_rejects(rewriter.lines(), rewriter.report, files, rejects), path)
-        else:
-            rows_of_all = _then_rejects(rewriter.rows(), rewriter.report, files, rejects)
-            write_rows(rows_of_all, path, kind, _common_schema(files))
+        report = rewriter.report
+        earlier = rejects.exists()
+
+        def publish_rejects() -> None:
+            # Before the rows are there: whoever finds these finds the whole account. An earlier file is removed
+            # only once its rows are replaced.
+            if report.rejects:
+                write_text(rejects, quarantine_lines(report, files))
+
+        try:
+            if kind == "jsonl":
+                write_lines(rewriter.lines(), path, publish_rejects)
+            else:
+                write_rows(rewriter.rows(), path, kind, _common_schema(files), publish_rejects)
+        except BaseException:
+            if not (path.exists() or earlier):  # rejects without rows are no output
+                discard(rejects)
+            raise
+        if not report.rejects:
+            with writing(rejects):
+                rejects.unlink(missing_ok=True)
     return Previewed(None, rewriter.report)
-
-
-def _then_rejects(
-    batches: Iterator[Batch], report: PreviewReport, files: Sequence[InputFile], path: Path
-) -> Iterator[Batch]:
-    """The batches, and behind the last one the file of the rows that are left out.
-
-    So it is there before the rows are: whoever finds these finds the whole account.
-    """
-    yield from batches
-    if report.rejects:
-        write_text(path, quarantine_lines(report, files))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, overwrite: bool) -> None:
@@ -303,7 +328,9 @@ def _refuse_replacing(path: Path, rejects: Path, files: Sequence[InputFile], *, 
     sources = {Path(file.path).resolve() for file in files}
     if path.resolve() in sources:
         raise OutputError("is one of the inputs", where=str(path))
-    if rejects.exists() and (not overwrite or rejects.resolve() in sources):
+    # Rejects without rows, beside what a killed process left unfinished, are of that process.
+    ours = not path.exists() and bool(left_beside(path))
+    if rejects.exists() and (not (overwrite or ours) or rejects.resolve() in sources):
         raise OutputError(
             "the file for rows at fault is there already",
             where=str(rejects),

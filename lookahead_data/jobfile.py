@@ -15,11 +15,17 @@ from lookahead_data.errors import SettingsError
 
 @dataclass(frozen=True)
 class Job:
-    """What a configuration file holds: settings, and maybe the inputs and the output."""
+    """What a configuration file holds: settings, and maybe the inputs and the output.
+
+    Attributes:
+        of_folder: it is the manifest of an output folder. That is data, which may come from anywhere: code that it
+            names is run only when the user names it too.
+    """
 
     settings: Mapping[str, Any]
     inputs: tuple[str, ...] = ()
     output: str | None = None
+    of_folder: bool = False
 
 
 def load_config(path: str | Path) -> Job:
@@ -42,7 +48,9 @@ def load_config(path: str | Path) -> Job:
             values: dict[str, Any] = dict(document["settings"])
             inputs = [entry["path"] for entry in document.get("inputs", [])]
             # Rows that were handed over in memory cannot be found again.
-            return Job(known(values, str(path)), tuple(name for name in inputs if name != MEMORY))
+            return Job(
+                known(values, str(path)), tuple(name for name in inputs if name != MEMORY), of_folder=True
+            )
         values = {key.replace("-", "_"): value for key, value in tomllib.loads(raw.decode()).items()}
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from None

@@ -28,7 +28,7 @@ from lookahead_data.plan import InputFile, Plan, Unit
 from lookahead_data.rowhash import RowsHash, hash_rows
 from lookahead_data.sink.counts import Counts
 from lookahead_data.sink.quarantine import place_of, write_rejected
-from lookahead_data.sink.receipts import QUARANTINE, Receipt
+from lookahead_data.sink.receipts import Receipt, quarantine_path
 from lookahead_data.sink.runs import RunWriter
 from lookahead_data.sink.verdicts import load_amounts, load_verdicts
 from lookahead_data.source.unit import conversations_of
@@ -191,7 +191,7 @@ def _run_unit(
         rejects += packing.left_out
         counts.take_packing(packing, unit.file)
     counts.check(unit.name)
-    quarantine = write_rejected(folder / QUARANTINE / f"{unit.name}.jsonl", rejects, file)
+    quarantine = write_rejected(quarantine_path(folder, unit), rejects, file)
     receipt = Receipt(
         unit.index,
         plan.fingerprint,

@@ -7,6 +7,7 @@ names the job.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -26,8 +27,11 @@ from lookahead_data._version import __version__
 from lookahead_data.config import Settings
 from lookahead_data.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 """The version of what is written into the output folder."""
+
+READABLE = (1, 2)
+"""Formats whose shards and manifest this version can read. 2 names every file of the folder in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class InputFile:
         size: bytes on disk.
         mtime_ns: time of the last change; a difference while the job runs ends the job.
         sha256: of its bytes; empty until the job is planned.
+        ctime_ns: when its inode last changed, which programs cannot set back. Where only this differs, the bytes
+            are digested again, as long as `sha256` is known: a file may also have been renamed, or got other rights.
+            None is not known.
     """
 
     name: str
@@ -51,6 +58,7 @@ class InputFile:
     size: int
     mtime_ns: int
     sha256: str = ""
+    ctime_ns: int | None = None
 
     def describe(self) -> dict[str, Any]:
         """What the manifest says of it."""
@@ -62,12 +70,25 @@ class InputFile:
             now = os.stat(self.path)
         except OSError as error:
             raise InputError(f"can no longer be read: {error.strerror}", where=self.name) from None
-        if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
+        same = (now.st_size, now.st_mtime_ns) == (self.size, self.mtime_ns)
+        if same and self.ctime_ns not in (None, now.st_ctime_ns):
+            same = bool(self.sha256) and _digest_at(self.path, now.st_ctime_ns) == self.sha256
+        if not same:
             raise InputError(
                 "changed while the job was running",
                 where=self.name,
                 remedy="Start again when nothing writes to the inputs any more.",
             )
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest_at(path: str, ctime_ns: int) -> str:
+    """The SHA-256 of a file as it was at that time, computed once for all units."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)

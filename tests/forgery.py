@@ -15,12 +15,15 @@ import pytest
 from helpers import write_jsonl
 
 import lookahead_data as la
+from lookahead_data.ordering import ranges_of
+from lookahead_data.plan import Unit, fingerprint_of
 from lookahead_data.sink import shards as shards_module
 from lookahead_data.sink.formats import WRITER
+from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.manifest import account
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
-from lookahead_data.sink.receipts import Receipt
+from lookahead_data.sink.receipts import Receipt, receipt_path
 
 Row = dict[str, list[int]]
 
@@ -70,7 +73,8 @@ def forge(folder: Path, change: Callable[[list[Row]], object], *, recount: bool 
 
     With `recount` all counts are made right too. Gives the shard's path in the folder.
     """
-    (path, receipt, document) = receipts(folder)[0], *load(receipts(folder)[0])
+    path = receipts(folder)[0]
+    receipt, _ = load(path)
     shard = receipt.shards[0]
     target = folder / shard.path
     rows = pq.read_table(target).to_pylist()
@@ -90,20 +94,35 @@ def forge(folder: Path, change: Callable[[list[Row]], object], *, recount: bool 
         counts.supervised_tokens = sum(label != -100 for row in everything for label in row["labels"])
         counts.lengths = Counter(len(row["input_ids"]) for row in everything)
     path.write_text(json.dumps(replace(receipt, shards=shards, counts=counts).document()))
-    plan = json.loads((folder / "_job" / "plan.json").read_text())
-    edit(
-        folder / "manifest.json",
-        lambda old: old.update(
-            account(
-                plan,
-                document["fingerprint"],
-                [load(path)[0] for path in receipts(folder)],
-                warnings=old["warnings"],
-                timing=old["timing"],
-            )
-        ),
-    )
+    write_manifest(folder)
     return shard.path
+
+
+def write_manifest(folder: Path) -> None:
+    """Make the manifest of a job anew from the plan and the receipts, as if nothing were amiss."""
+    plan = json.loads((folder / "_job" / "plan.json").read_text())
+    old = json.loads((folder / "manifest.json").read_text())
+    settings = la.Settings.from_dict(plan["settings"])
+    units = [Unit(**unit) for unit in plan["units"]]
+    of_units = [load(receipt_path(folder, unit))[0] for unit in units]
+    ranges = ranges_of(settings, of_units) if settings.is_ordered else ()
+    of_ranges = [load(receipt_path(folder, part))[0] for part in ranges]
+    document = account(
+        plan,
+        fingerprint_of(plan),
+        of_units,
+        warnings=old["warnings"],
+        timing=old["timing"],
+        curation=old["curation"],
+        ranges=of_ranges,
+    )
+    files = inventory(
+        folder,
+        [*zip(units, of_units, strict=True), *zip(ranges, of_ranges, strict=True)],
+        profile=settings.chosen_profile,
+        curated=settings.looks_at_all,
+    )
+    la.Manifest(folder, document).with_files(files).save()
 
 
 def load(path: Path) -> tuple[Receipt, dict[str, Any]]:

@@ -91,6 +91,7 @@ class Job:
         tuning: of the process that does it.
         overwrite: replace another job's output.
         preview: put the previews into a file of this name, instead of converting.
+        report: curate, and write a report to a folder of this name, instead of converting.
     """
 
     inputs: str
@@ -99,11 +100,17 @@ class Job:
     tuning: Tuning = field(default_factory=Tuning)
     overwrite: bool = False
     preview: str = ""
+    report: str = ""
 
     def run(self, out: Path, **more: Any) -> None:
-        if self.preview:
+        if self.preview or self.report:
             out.mkdir(exist_ok=True)
-            la.preview(self.inputs, out / self.preview, overwrite=True, **self.settings)
+            target = out / (self.report or self.preview)
+            done = target / "summary.json" if self.report else target
+            if not self.overwrite and done.exists():
+                return  # the job is done, and doing it again is refused
+            work = la.curate if self.report else la.preview
+            work(self.inputs, target, overwrite=self.overwrite, **self.settings)
         else:
             options = {"workers": 1, "overwrite": self.overwrite} | dict(self.settings) | more
             la.convert(self.inputs, out, **options)

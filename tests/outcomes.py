@@ -48,7 +48,7 @@ def unfinished(out: Path, golden: Path, earlier: Path | None = None) -> list[str
     before = files(earlier) if earlier else {}
     found: list[str] = []
     for name, data in there.items():
-        if Path(name).name.startswith(TEMPORARY):
+        if any(part.startswith(TEMPORARY) for part in Path(name).parts):
             continue
         if data not in (wanted.get(name), before.get(name)):
             found.append(f"{name} is not as it should be: {len(data)} of {len(wanted.get(name, b''))} bytes")

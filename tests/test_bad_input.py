@@ -333,6 +333,35 @@ def test_an_input_that_changes_meanwhile_ends_the_run(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
 
+def test_an_input_rewritten_with_its_size_and_time_put_back_ends_the_run(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", PAIRS * 500)
+    before = path.stat()
+
+    class Forger(la.Listener):
+        def advanced(self, rows: int, tokens: int, size: int) -> None:
+            path.write_bytes(path.read_bytes().swapcase())
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    with pytest.raises(InputError, match="changed while the job was running"):
+        run(path, tmp_path / "out", listener=Forger(), unit_size=2000)
+    now = path.stat()
+    assert (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_an_input_that_gets_other_rights_meanwhile_is_still_the_same(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", PAIRS * 500)
+
+    class Admin(la.Listener):
+        def advanced(self, rows: int, tokens: int, size: int) -> None:
+            path.chmod(0o600 if path.stat().st_mode & 0o040 else 0o640)
+
+    before = path.stat().st_ctime_ns
+    run(path, tmp_path / "out", listener=Admin(), unit_size=2000)
+    assert path.stat().st_ctime_ns != before
+    assert la.verify(tmp_path / "out").ok
+
+
 def test_paths_in_a_manifest_stay_inside(tmp_path: Path) -> None:
     run(write_jsonl(tmp_path / "rows.jsonl", PAIRS), tmp_path / "out")
     manifest = tmp_path / "out" / "manifest.json"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from faults import Case, Fault, failing, killed, undisturbed
+from faults import Case, Fault, dying, failing, killed, undisturbed
 from jobs import ELSEWHERE, Job, forked, side_by_side, small_job
+from outcomes import files
 
 pytestmark = pytest.mark.skipif(ELSEWHERE, reason="looks at /proc")
 
@@ -132,10 +135,56 @@ def previewed(request: pytest.FixtureRequest, tmp_path: Path) -> Golden:
     return make_golden(job)
 
 
+def later_steps(golden: Golden) -> list[Fault]:
+    faults = all_faults(range(2, len(golden.steps) + 1))
+    # The rows of a Parquet file wait in a second file. It stays if just this one cannot be removed; and so does
+    # what was staged for a report.
+    stays = {*golden.places("close", ".rows"), *golden.places("unlink", ".rows")}
+    stays |= set(golden.places("unlink", "-summary.json"))
+    return [fault for fault in faults if fault.how == "kill" or fault.at not in stays]
+
+
 def test_every_step_of_a_preview_may_fail_or_be_the_last(previewed: Golden, tmp_path: Path) -> None:
-    faults = all_faults(range(2, len(previewed.steps) + 1))
-    # The rows of a Parquet file wait in a second file. It stays if just this one cannot be removed.
-    stays = {*previewed.places("close", ".rows"), *previewed.places("unlink", ".rows")}
-    run_faults(
-        [fault for fault in faults if fault.how == "kill" or fault.at not in stays], previewed, tmp_path
-    )
+    run_faults(later_steps(previewed), previewed, tmp_path)
+
+
+def earlier_output(job: Job, home: Path) -> Path:
+    """What the same command wrote of another corpus, with a table or rejects that the new output has not."""
+    home.mkdir()
+    path = home / "rows.jsonl"
+    rows = [{"prompt": "Why?", "completion": "Because it is so, and was."}] * 3 + [{"prompt": "x"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {**job.settings, "near_dedup": 0.8} if job.report else job.settings
+    replace(job, inputs=str(path), settings=settings).run(home / "out")
+    path.unlink()
+    return home / "out"
+
+
+@pytest.mark.parametrize("command", ["curate", "preview"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_every_step_of_a_report_or_of_replacing_one_may_fail_or_be_the_last(
+    command: str, overwrite: bool, tmp_path: Path
+) -> None:
+    job = replace(small_job(tmp_path, 12, 1), overwrite=overwrite)
+    if command == "curate":
+        job = replace(job, settings={"dedup": "prompt"}, report="report")
+    else:
+        whole = [{"prompt": f"What is {n}?", "completion": f"It is the number {n}."} for n in range(12)]
+        Path(job.inputs).write_text("".join(json.dumps(row) + "\n" for row in whole))
+        job = replace(job, settings={"tokenizer": "builtin", "engine": "tokenizers"}, preview="rows.p.jsonl")
+    earlier = earlier_output(job, tmp_path / "earlier") if overwrite else None
+    golden = make_golden(job, earlier)
+    run_faults(later_steps(golden), golden, tmp_path)
+
+
+def test_a_killed_report_leaves_the_earlier_one_whole_until_the_new_one_is(tmp_path: Path) -> None:
+    job = replace(small_job(tmp_path, 12, 1), settings={"dedup": "prompt"}, report="report", overwrite=True)
+    earlier = earlier_output(job, tmp_path / "earlier")
+    golden = make_golden(job, earlier)
+    first = golden.places("rename", "report/verdicts.parquet")[0]
+    assert golden.places("rename", "report/summary.json")[0] > first
+    for at in range(2, first + 1):
+        out = Path(shutil.copytree(earlier, tmp_path / f"out-{at}"))
+        assert forked(dying, job, out, Fault(at, "kill")).signal == signal.SIGKILL
+        there = {n: data for n, data in files(out).items() if "/.tmp-" not in n}
+        assert there == files(earlier)

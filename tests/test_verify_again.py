@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forgery import Row, edit, forge, load, receipts
+from forgery import Row, edit, forge, receipts, write_manifest
 from helpers import PAIRS, write_jsonl
 
 import lookahead_data as la
@@ -15,7 +15,6 @@ from lookahead_data.check.again import FEW, choose
 from lookahead_data.errors import InputError
 from lookahead_data.plan import InputFile, Unit, fingerprint_of
 from lookahead_data.sink.counts import Counts
-from lookahead_data.sink.manifest import account
 from lookahead_data.sink.receipts import Receipt
 
 
@@ -60,9 +59,7 @@ def test_a_plan_that_was_changed_with_all_its_fingerprints(
     (folder / "_job" / "plan.json").write_text(json.dumps(plan))
     for path in receipts(folder):
         edit(path, lambda document: document.update(fingerprint=fingerprint))
-    made_of = [load(path)[0] for path in receipts(folder)]
-    forged = account(plan, fingerprint, made_of, warnings=[], timing={})
-    (folder / "manifest.json").write_text(json.dumps(forged))
+    write_manifest(folder)
     assert la.verify(folder).ok
     (problem,) = la.verify(folder, deep=1).problems
     assert problem.where == "_job/plan.json"
@@ -78,7 +75,7 @@ def test_what_the_receipt_counts_is_counted_again(folder: Path) -> None:
                 counts["previewed_tokens"] += 1
 
     edit(receipts(folder)[0], fix)
-    edit(folder / "manifest.json", fix)
+    write_manifest(folder)
     assert la.verify(folder).ok
     (problem,) = la.verify(folder, deep=1000).problems
     assert "its receipt says previewed_tokens" in str(problem)

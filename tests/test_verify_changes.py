@@ -305,7 +305,7 @@ MUTATIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another format": (
         set_in("manifest.json", "format", value=99),
-        "manifest.json: the folder has the format 99, and this version reads 1",
+        "manifest.json: the folder has the format 99, and this version reads 2",
     ),
     "no manifest": (
         lambda f: (f / "manifest.json").unlink(),

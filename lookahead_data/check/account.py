@@ -13,9 +13,9 @@ from lookahead_data.check.report import Findings
 from lookahead_data.config import Settings
 from lookahead_data.errors import LookaheadError, OutputError
 from lookahead_data.ordering import ranges_of
-from lookahead_data.plan import FORMAT, KeyRange, Unit, fingerprint_of
+from lookahead_data.plan import FORMAT, READABLE, KeyRange, Unit, fingerprint_of
 from lookahead_data.sink.folder import differences, short
-from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest, account
+from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest, account, content_digest
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.receipts import Receipt, receipt_path
 from lookahead_data.sink.shards import Shard
@@ -50,7 +50,7 @@ class Account:
         ranges: of the order in which rows are written, if there is one and all units have a good receipt.
         range_receipts: of the ranges that have a good one, by index.
         shards: of the manifest, in order.
-        reports: the SHA-256 of each report of curation, by path.
+        files: the SHA-256 of every other file of the folder, by path.
     """
 
     plan: Mapping[str, Any]
@@ -61,7 +61,7 @@ class Account:
     tokenizer: str
     receipts: Mapping[int, Receipt]
     shards: tuple[Shard, ...]
-    reports: Mapping[str, str]
+    files: Mapping[str, str]
     ranges: tuple[KeyRange, ...] = ()
     range_receipts: Mapping[int, Receipt] = field(default_factory=dict)
 
@@ -84,6 +84,14 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
     except OutputError as error:
         findings.add(MANIFEST, error.problem, remedy=error.remedy)
         return None
+    if document.get("format") in READABLE and document["format"] < FORMAT:
+        findings.add(
+            MANIFEST,
+            f"the folder has the older format {document['format']}, whose manifest does not name every file",
+            remedy="Its rows can be loaded. To verify it, use the version of lookahead_data that made it (see "
+            "its `versions`), or convert the corpus again.",
+        )
+        return None
     if document.get("format") != FORMAT:
         findings.add(
             MANIFEST,
@@ -91,6 +99,9 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
             remedy="Verify it with the version of lookahead_data that made it (see its `versions`).",
         )
         return None
+    if document.get("content_sha256") != (due := content_digest(document)):
+        told = short(document.get("content_sha256"))
+        findings.add(MANIFEST, f"was edited or damaged: its content_sha256 is {told}, not {short(due)}")
     try:
         plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         fingerprint = fingerprint_of(plan)
@@ -116,14 +127,13 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
         findings.add(MANIFEST, f"its shards: {words(error)}")
         return None
     try:
-        told = (document["curation"] or {"reports": {}})["reports"]
-        reports = {str(path): str(entry["sha256"]) for path, entry in told.items()}
+        files = {str(path): str(digest) for path, digest in document["files"].items()}
     except BROKEN as error:
-        findings.add(MANIFEST, f"its curation: {words(error)}")
+        findings.add(MANIFEST, f"its files: {words(error)}")
         return None
     receipts = _receipts(folder, units, fingerprint, settings, findings)
     if len(receipts) < len(units):
-        return Account(plan, document, settings, units, shape, tokenizer, receipts, shards, reports)
+        return Account(plan, document, settings, units, shape, tokenizer, receipts, shards, files)
     ranges: tuple[KeyRange, ...] = ()
     if settings.is_ordered:
         ranges = ranges_of(settings, list(receipts.values()))
@@ -131,7 +141,7 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
     if len(written) == len(ranges):
         _compare(document, plan, fingerprint, list(receipts.values()), list(written.values()), findings)
     return Account(
-        plan, document, settings, units, shape, tokenizer, receipts, shards, reports, ranges, written
+        plan, document, settings, units, shape, tokenizer, receipts, shards, files, ranges, written
     )
 
 
@@ -153,11 +163,14 @@ def _compare(
             timing=document["timing"],
             curation=document["curation"],
             ranges=ranges,
+            files=document["files"],
         )
     except BROKEN as error:
         findings.add(MANIFEST, words(error))
         return
     for name, there, due in differences(document, wanted):
+        if name == "content_sha256":  # told already
+            continue
         findings.add(MANIFEST, f"{name} is {short(there)}, and by the plan and the receipts {short(due)}")
 
 

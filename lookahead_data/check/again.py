@@ -38,7 +38,15 @@ _NAMES = ("settings.tokenizer", "tokenizer.name", "template.name")
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-def compare_again(folder: Path, found: Account, rows: int, tokenizer: str | None, findings: Findings) -> int:
+def compare_again(
+    folder: Path,
+    found: Account,
+    rows: int,
+    tokenizer: str | None,
+    findings: Findings,
+    *,
+    trust_code: bool = False,
+) -> int:
     """Convert a sample of the rows again and compare it; gives how many rows were compared.
 
     The engine is always plain `tokenizers`, to which every other is held.
@@ -47,7 +55,15 @@ def compare_again(folder: Path, found: Account, rows: int, tokenizer: str | None
         rows: the size of the sample. A unit that lies in it as a whole is compared as a whole: with
             what its receipt counts, too.
         tokenizer: where the tokenizer is now; None is where the settings say.
+        trust_code: the `safety_function` that the folder names may be imported.
     """
+    function = found.settings.safety_function
+    if function is not None and not trust_code:
+        findings.warn(
+            f"the rows were not compared with the inputs: that runs the safety function {function}, which the "
+            "folder names; pass --trust-code if you trust that code"
+        )
+        return 0
     planned = _plan_again(found, tokenizer, findings)
     if planned is None:
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Set
 from pathlib import Path
@@ -12,59 +13,143 @@ import pyarrow.parquet as pq
 
 from lookahead_data.check.account import BROKEN, Account, words
 from lookahead_data.check.report import Findings
+from lookahead_data.errors import OutputError
 from lookahead_data.plan import KeyRange, Unit
 from lookahead_data.rowhash import hash_rows
-from lookahead_data.sink.card import CARD, data_files
+from lookahead_data.sink.card import CARD, front_matter
 from lookahead_data.sink.counts import Counts
+from lookahead_data.sink.folder import LOCK, differences, short
 from lookahead_data.sink.formats import ARROW
+from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.load_from_disk import dataset_files
-from lookahead_data.sink.manifest import MANIFEST
+from lookahead_data.sink.manifest import MANIFEST, Manifest
 from lookahead_data.sink.profiles import PROFILES
 from lookahead_data.sink.publish import sha256_of
-from lookahead_data.sink.receipts import ORIGINS, QUARANTINE, RECEIPTS, origins_path, receipt_path
-from lookahead_data.sink.shards import WEIGHTS
-from lookahead_data.sink.verdicts import REPORTS
+from lookahead_data.sink.receipts import (
+    ORIGINS,
+    QUARANTINE,
+    RECEIPTS,
+    Receipt,
+    origins_path,
+    quarantine_path,
+    receipt_path,
+)
+from lookahead_data.sink.runs import RUNS
+from lookahead_data.sink.shards import UNFINISHED, WEIGHTS
+from lookahead_data.sink.verdicts import REPORTS, VERDICTS, load_summary
 
 
 def check_files(folder: Path, found: Account, findings: Findings) -> None:
-    """Whether only files that the accounts name stand among the shards, the receipts and the rejects."""
-    files = {path for shard in found.shards for path in shard.files}
-    for room in ("data", WEIGHTS):
-        _refuse_strays(folder, f"{room}/*", files, findings)
-    _refuse_strays(folder, f"{REPORTS}/*", set(found.reports), findings)
-    for path, digest in found.reports.items():
-        if not (folder / path).is_file():
-            findings.add(path, "is missing")
-        elif sha256_of(folder / path) != digest:
-            findings.add(path, f"was changed or damaged: its SHA-256 is not that of {MANIFEST}")
-    tasks: list[Unit | KeyRange] = [*found.units, *found.ranges]
-    receipts = {_name(receipt_path(folder, task), folder) for task in tasks}
-    kinds = "*" if len(found.receipts) == len(found.units) else "unit-*"  # else nobody knows the ranges
-    _refuse_strays(folder, f"{RECEIPTS}/{kinds}.json", receipts, findings)
+    """Whether every file of the folder is named with its SHA-256, and nothing else stands there.
+
+    Shards and their weights, which `manifest.json` names too, are read elsewhere.
+    """
+    _check_named(folder, found, findings)
+    _refuse_strays(folder, found, findings)
+    if found.settings.looks_at_all:
+        _check_curation(folder, found, findings)
     _check_origins(folder, found, findings)
-    rejects = {
-        _name(_quarantine(folder, unit), folder)
-        for unit in found.units
-        if unit.index not in found.receipts or _stated(found.receipts[unit.index].counts)
-    }
-    _refuse_strays(folder, f"{QUARANTINE}/unit-*.jsonl", rejects, findings)
     profile = PROFILES[found.settings.chosen_profile]
     if profile.format == ARROW:
         _check_dataset_files(folder, found, findings)
     try:
-        card = (folder / CARD).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        card = ""
-    if not all(f"path: {path}\n" in card for path in data_files(profile, found.settings).values()):
-        findings.warn(f"{CARD} does not tell datasets.load_dataset where the shards are")
+        there = (folder / CARD).read_text(encoding="utf-8")
+        if not there.startswith(front_matter(Manifest(folder, found.manifest))):
+            findings.add(CARD, "does not tell datasets.load_dataset where the shards are")
+    except (OSError, *BROKEN) as error:
+        findings.add(CARD, words(error))
+
+
+def _check_named(folder: Path, found: Account, findings: Findings) -> None:
+    """Whether the files that the manifest names are there as it says, and are those that a job writes."""
+    for path, digest in found.files.items():
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            findings.add(MANIFEST, f"names a file outside its folder: {path}")
+            continue
+        if path.startswith(f"{QUARANTINE}/"):  # told with what is wrong in it
+            continue
+        try:
+            if sha256_of(folder / path) != digest:
+                findings.add(path, f"was changed or damaged: its SHA-256 is not that of {MANIFEST}")
+        except FileNotFoundError:
+            findings.add(path, "is missing")
+        except OSError as error:
+            findings.add(path, words(error))
+    if len(found.receipts) < len(found.units) or len(found.range_receipts) < len(found.ranges):
+        return
+    tasks: list[tuple[Unit | KeyRange, Receipt]] = [
+        *((found.units[index], receipt) for index, receipt in found.receipts.items()),
+        *((found.ranges[index], receipt) for index, receipt in found.range_receipts.items()),
+    ]
+    settings = found.settings
+    try:
+        due = inventory(folder, tasks, profile=settings.chosen_profile, curated=settings.looks_at_all)
+    except OutputError as error:
+        findings.add(MANIFEST, f"its files: {error.where}: {error.problem}")
+        return
+    for path in sorted(due.keys() | found.files.keys()):
+        if path not in found.files:
+            findings.add(MANIFEST, f"does not name {path} among its files")
+        elif path not in due:
+            findings.add(MANIFEST, f"names the file {path}, which this job does not write")
+        elif due[path] != found.files[path]:
+            findings.add(MANIFEST, f"names {path} with another SHA-256 than its receipt or the file itself")
+
+
+OWN_FOLDERS = {"data", WEIGHTS, QUARANTINE, REPORTS, RECEIPTS, ORIGINS, VERDICTS, UNFINISHED}
+"""Folders that a job makes, and may leave empty."""
+
+_OWNER = re.compile(rb"(process \d+ on \S{1,255}\n)?")
+
+
+def _refuse_strays(folder: Path, found: Account, findings: Findings) -> None:
+    """Whether all that stands in the folder is named, hidden files too."""
+    named = {MANIFEST, LOCK, *found.files}
+    named |= {path for shard in found.shards for path in shard.files}
+    named |= {_name(receipt_path(folder, unit), folder) for unit in found.units}  # told where they are read
+    folders = {parent.as_posix() for path in {*named, *OWN_FOLDERS} for parent in Path(path).parents}
+    for path in _walk(folder):
+        name = _name(path, folder)
+        if name in named and path.is_symlink():
+            findings.add(name, "is a symbolic link, not a file", remedy="Put the file itself in its place.")
+        elif name in named or (path.is_dir() and not path.is_symlink() and name in folders | OWN_FOLDERS):
+            continue
+        elif name.startswith(f"{RUNS}/") or name == RUNS:
+            findings.add(name, "is left over from putting rows in order", remedy=_REMOVES_IT)
+        else:
+            findings.add(name, "is not of this job: nothing in it names this file", remedy="Move it away.")
+    lock = folder / LOCK
+    if lock.is_file() and not (lock.stat().st_size < 300 and _OWNER.fullmatch(lock.read_bytes())):
+        findings.add(LOCK, "holds something else than the last process that wrote here")
+
+
+_REMOVES_IT = "Run the convert command again: it removes what it left over."
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files and folders below a folder, in order; links to folders are not followed."""
+    for path in sorted(folder.iterdir()):
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+
+
+def _check_curation(folder: Path, found: Account, findings: Findings) -> None:
+    """Whether the manifest says of curation what its summary says."""
+    try:
+        summary = load_summary(folder)
+    except (OSError, *BROKEN) as error:
+        findings.add(VERDICTS, f"the summary {words(error)}")
+        return
+    for name, there, due in differences(found.manifest["curation"], summary):
+        where = f"curation.{name}" if name else "curation"
+        findings.add(MANIFEST, f"{where} is {short(there)}, and by {VERDICTS} {short(due)}")
 
 
 def _check_origins(folder: Path, found: Account, findings: Findings) -> None:
     """Whether the files that tell whose rows were written in an order are whole, and name these rows."""
-    paths = {index: origins_path(folder, found.ranges[index]) for index in found.range_receipts}
-    _refuse_strays(folder, f"{ORIGINS}/*", {_name(path, folder) for path in paths.values()}, findings)
-    for index, path in paths.items():
-        receipt = found.range_receipts[index]
+    for index, receipt in found.range_receipts.items():
+        path = origins_path(folder, found.ranges[index])
         try:
             if sha256_of(path) != receipt.origins:
                 findings.add(
@@ -102,7 +187,7 @@ def check_quarantine(folder: Path, found: Account, findings: Findings) -> int:
         stated = _stated(receipt.counts)
         if not stated:
             continue
-        path = _quarantine(folder, unit)
+        path = quarantine_path(folder, unit)
         where = _name(path, folder)
         seen: Counter[tuple[str, str]] = Counter()
         rows: list[int] = []
@@ -151,22 +236,13 @@ def _rejects(path: Path, file: str) -> Iterator[tuple[str, str, int]]:
             yield str(record["outcome"]), str(record["reason"]), row
 
 
-def _quarantine(folder: Path, unit: Unit) -> Path:
-    return folder / QUARANTINE / f"{unit.name}.jsonl"
-
-
 def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
 def strays(folder: Path, pattern: str, named: Set[str]) -> Iterator[str]:
-    """Files that nothing accounts for, hidden ones too, since not every reader passes over them."""
+    """Files of this pattern that nothing accounts for, hidden ones too, since not every reader passes over them."""
     for path in sorted(folder.glob(pattern)):
         name = _name(path, folder)
         if name not in named:
             yield name
-
-
-def _refuse_strays(folder: Path, pattern: str, named: Set[str], findings: Findings) -> None:
-    for name in strays(folder, pattern, named):
-        findings.add(name, "is not of this job: nothing in it names this file", remedy="Move it away.")

@@ -44,6 +44,7 @@ class Verification:
         shards, rows, tokens: read from `data/` and checked.
         rejects: lines read from `quarantine/`.
         compared: rows compared with what the inputs give when they are converted again.
+        digest: the SHA-256 of the manifest, which names every other file with its own; None if there is none.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class Verification:
     tokens: int = 0
     rejects: int = 0
     compared: int = 0
+    digest: str | None = None
 
     @property
     def ok(self) -> bool:

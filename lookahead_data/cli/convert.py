@@ -62,6 +62,10 @@ def convert(
             listener=watcher,
         )
     if as_json:
-        click.echo(json.dumps({"output": str(folder), **manifest.totals}, ensure_ascii=False))
+        click.echo(
+            json.dumps(
+                {"output": str(folder), "digest": manifest.digest, **manifest.totals}, ensure_ascii=False
+            )
+        )
     elif not quiet:
         show.show_manifest(manifest)

@@ -281,6 +281,13 @@ def settings_from(config: str | None, given: dict[str, Any]) -> tuple[Settings, 
     for name, form in (("keep", "CLASS=RATE"), ("split", "NAME=SHARE"), ("mix", "INPUT=N or INPUT=P%")):
         if name in chosen:
             chosen[name] = dict(_number(text, f"--{name}", form) for text in chosen[name])
+    function = job.settings.get("safety_function")
+    if job.of_folder and function is not None and "safety_function" not in chosen:
+        raise SettingsError(
+            f"the manifest names the safety function {function!r}, and code that a folder names is not run",
+            where=config,
+            remedy=f"If you trust that code, repeat it: --safety-function {function}.",
+        )
     settings = Settings.from_dict({**job.settings, **chosen})
     # The user's own function may need it, and so may a program that runs a command in its own process.
     if settings.safety_function is None and click.get_current_context().find_root().obj == OWN_PROCESS:

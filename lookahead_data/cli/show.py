@@ -162,6 +162,7 @@ def show_manifest(manifest: Manifest) -> None:
             click.echo(f"  {outcome:10} {_reasons(totals[outcome])}{where}")
     for kind, count in totals["notes"].items():
         click.echo(f"  note       {count:,} rows: {NOTES.get(kind, kind)}")
+    click.echo(f"  digest     {manifest.digest} (SHA-256 of manifest.json; verify --digest)")
 
 
 def show_report(report: PreviewReport, output: str) -> None:
@@ -210,6 +211,7 @@ def show_verification(found: Verification) -> None:
             f"{found.folder}: all right. {found.rows:,} rows, {found.tokens:,} tokens in {found.shards} "
             f"shard{'s' * (found.shards != 1)}, {found.rejects:,} rows left out{again}"
         )
+        click.echo(f"  digest     {found.digest} (SHA-256 of manifest.json)")
         return
     _show_problems(str(found.folder), found.problems, found.more)
     if not all(problem.remedy for problem in found.problems):

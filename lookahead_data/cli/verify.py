@@ -21,10 +21,28 @@ from lookahead_data.cli import options as o
     help="Convert so many rows again from the inputs too, and compare.",
 )
 @click.option("-t", "--tokenizer", metavar="T", help="Where the tokenizer is, if it was moved since.")
+@click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Let --deep import the safety function that the folder names.",
+)
+@click.option(
+    "--digest",
+    metavar="SHA256",
+    help="The SHA-256 that manifest.json must have, as convert printed it; it covers every file of the folder.",
+)
 @o.quiet_option
 @o.json_option
 @o.told
-def verify(folder: str, deep: int, tokenizer: str | None, quiet: bool, as_json: bool) -> None:
+def verify(
+    folder: str,
+    deep: int,
+    tokenizer: str | None,
+    trust_code: bool,
+    digest: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Read back all of a finished folder and hold it against its manifest.
 
     The exit status is 0 if all is right, and 1 if anything is wrong; the first bad row is named.
@@ -33,7 +51,14 @@ def verify(folder: str, deep: int, tokenizer: str | None, quiet: bool, as_json: 
     from lookahead_data.cli import show
 
     with show.Watcher(quiet=quiet, doing="verifying") as watcher:
-        found = check.verify(folder, deep=deep, tokenizer=tokenizer, listener=watcher)
+        found = check.verify(
+            folder,
+            deep=deep,
+            tokenizer=tokenizer,
+            trust_code=trust_code,
+            digest=digest,
+            listener=watcher,
+        )
     if as_json:
         click.echo(json.dumps(found.to_dict(), ensure_ascii=False))
     elif not (quiet and found.ok):

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from lookahead_data.arrays import Ints
 from lookahead_data.config import TRAIN
 from lookahead_data.errors import OutputError
-from lookahead_data.plan import FORMAT
+from lookahead_data.plan import READABLE
 from lookahead_data.sink.formats import PARQUET
 from lookahead_data.sink.manifest import MANIFEST, Manifest
 from lookahead_data.sink.profiles import PROFILES
@@ -117,9 +117,9 @@ _READ = {
 def _account(manifest: Manifest) -> tuple[list[Shard], str]:
     """The shards that a manifest names, and the profile of their rows."""
     document = manifest.document
-    if document.get("format") != FORMAT:
+    if document.get("format") not in READABLE:
         raise OutputError(
-            f"the folder has the format {document.get('format')!r}, and this version reads {FORMAT}",
+            f"the folder has the format {document.get('format')!r}, and this version reads {max(READABLE)}",
             where=str(manifest.folder),
             remedy="Read it with the version of lookahead_data that made it (see its `versions`).",
         )

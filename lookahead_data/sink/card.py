@@ -27,6 +27,23 @@ def write_card(manifest: Manifest) -> None:
     write_text(manifest.folder / CARD, card(manifest))
 
 
+def front_matter(manifest: Manifest) -> str:
+    """The YAML at the head of the card, which tells `datasets` where the shards of each split are.
+
+    A split without rows is left out, since `datasets` fails on it; unless no split has any.
+    """
+    splits = manifest.document["splits"]
+    empty = {name for name, split in splits.items() if not split["rows"]}
+    if len(empty) == len(splits):
+        empty = set()
+    files = "\n".join(
+        f"  - split: {name}\n    path: {path}"
+        for name, path in data_files(PROFILES[manifest.settings.chosen_profile], manifest.settings).items()
+        if name not in empty
+    )
+    return f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n"
+
+
 def card(manifest: Manifest) -> str:
     """The card's text: YAML for programs, then a few words for people."""
     document, totals, settings = manifest.document, manifest.totals, manifest.settings
@@ -47,9 +64,6 @@ def card(manifest: Manifest) -> str:
             f"{full:.2f} % full; {totals['pad_tokens']:,} tokens of padding, {totals['dropped_tokens']:,} dropped |"
         )
     notes = "".join(f"- {count:,} rows: {NOTES.get(kind, kind)}\n" for kind, count in totals["notes"].items())
-    files = "\n".join(
-        f"  - split: {name}\n    path: {path}" for name, path in data_files(profile, settings).items()
-    )
     again = f", of which {totals['repeated']:,} are repeats" if totals["repeated"] else ""
     rows = "packed rows" if settings.pack else "rows"
     splits = "".join(
@@ -57,13 +71,7 @@ def card(manifest: Manifest) -> str:
         for name, split in document["splits"].items()
         if settings.split
     )
-    return f"""---
-configs:
-- config_name: default
-  data_files:
-{files}
----
-
+    return f"""{front_matter(manifest)}
 # Training rows with answer previews
 
 Made by lookahead_data {document["versions"]["lookahead_data"]} from {inputs}{f" and {more} more" if more > 0 else ""}.

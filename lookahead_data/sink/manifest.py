@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from lookahead_data.curation.mixing import source_of
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.counts import Counts
-from lookahead_data.sink.publish import write_json
+from lookahead_data.sink.publish import sha256_of, write_json
 from lookahead_data.sink.receipts import Receipt
 
 MANIFEST = "manifest.json"
@@ -28,12 +29,14 @@ def account(
     timing: Mapping[str, Any],
     curation: Mapping[str, Any] | None = None,
     ranges: Sequence[Receipt] = (),
+    files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What the manifest holds: all of it follows from `Plan.document()` and the receipts.
 
     Args:
         receipts: of the units, in order.
         ranges: the receipts of the ranges of an order, if rows are written in one.
+        files: the SHA-256 of every other file of the folder, by path (see `sink.inventory`).
     """
     totals = Counts()
     units = []
@@ -60,7 +63,7 @@ def account(
         (shard for receipt in writers for shard in receipt.shards),
         key=lambda shard: splits.index(shard.split),
     )
-    return {
+    document = {
         "format": plan["format"],
         "fingerprint": fingerprint,
         "settings": plan["settings"],
@@ -83,8 +86,19 @@ def account(
         "warnings": list(warnings),
         "units": units,
         "versions": plan["versions"],
-        "timing": dict(timing),
+        "files": dict(files or {}),
     }
+    return document | {"content_sha256": content_digest(document), "timing": dict(timing)}
+
+
+def content_digest(document: Mapping[str, Any]) -> str:
+    """The SHA-256 of what a manifest says, less how long the job took.
+
+    It shows accidental changes. Whoever edits a manifest on purpose can compute it again; against that there is
+    only the digest of the file, kept elsewhere.
+    """
+    kept = {name: value for name, value in document.items() if name not in ("content_sha256", "timing")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _classes(totals: Counts) -> dict[str, Any]:
@@ -186,8 +200,19 @@ class Manifest:
             raise OutputError(f"{MANIFEST} cannot be read: {error}", where=str(folder)) from None
         return cls(folder, document)
 
+    def with_files(self, files: Mapping[str, str]) -> Manifest:
+        """The same manifest, naming these files of the folder by path with their SHA-256."""
+        document = {**self.document, "files": dict(sorted(files.items()))}
+        return Manifest(self.folder, document | {"content_sha256": content_digest(document)})
+
     def save(self) -> None:
         write_json(self.folder / MANIFEST, self.document)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of `manifest.json`, which stands for the whole folder: the manifest names every other file
+        with its own."""
+        return sha256_of(self.folder / MANIFEST)
 
     @property
     def settings(self) -> Settings:

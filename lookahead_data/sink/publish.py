@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,23 @@ def commit(temporary: Path, path: Path) -> None:
         _sync_folder(path.parent)
 
 
-def sweep_beside(path: Path) -> None:
-    """Remove what processes that are gone left unfinished of `path`."""
+def left_beside(path: Path) -> list[Path]:
+    """What processes that are gone left unfinished of `path`."""
+    found = []
     for left in path.parent.glob(f"{TEMPORARY}*-{glob.escape(path.name)}*"):
         process = left.name.removeprefix(TEMPORARY).split("-")[0]
         if process.isdecimal() and not _is_alive(int(process)):
-            with writing(left):
+            found.append(left)
+    return found
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what processes that are gone left unfinished of `path`."""
+    for left in left_beside(path):
+        with writing(left):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
                 left.unlink(missing_ok=True)
 
 
@@ -72,12 +84,20 @@ def discard(temporary: Path) -> None:
 
 
 @contextlib.contextmanager
-def publishing(path: Path) -> Iterator[Path]:
-    """A temporary path; what was written there becomes `path` when the block ends well."""
+def publishing(path: Path, first: Callable[[], object] | None = None) -> Iterator[Path]:
+    """A temporary path; what was written there becomes `path` when the block ends well.
+
+    Args:
+        first: called when the file is whole and on the disk, right before it gets its name.
+    """
     temporary = temporary_for(path)
     try:
         with writing(path):
             yield temporary
+        if first is not None:
+            with writing(path), open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            first()
         commit(temporary, path)
     except BaseException:
         discard(temporary)

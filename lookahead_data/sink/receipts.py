@@ -84,6 +84,10 @@ def receipt_path(folder: Path, task: Unit | KeyRange) -> Path:
     return folder / RECEIPTS / f"{task.name}.json"
 
 
+def quarantine_path(folder: Path, task: Unit | KeyRange) -> Path:
+    return folder / QUARANTINE / f"{task.name}.jsonl"
+
+
 def origins_path(folder: Path, part: KeyRange) -> Path:
     """Where the rows of a range come from: a Parquet file with the columns `file` (the place of a row's file
     among the inputs) and `row` (its place there), one row for each document, in the order in which they were
@@ -101,7 +105,7 @@ def load_receipt(folder: Path, task: Unit | KeyRange, fingerprint: str) -> Recei
         files = [(folder / path, digest) for shard in receipt.shards for path, digest in shard.files.items()]
         files += [(folder / run.path, run.sha256) for run in receipt.runs]
         if receipt.quarantine is not None:
-            files.append((folder / QUARANTINE / f"{task.name}.jsonl", receipt.quarantine))
+            files.append((quarantine_path(folder, task), receipt.quarantine))
         if receipt.origins is not None and isinstance(task, KeyRange):
             files.append((origins_path(folder, task), receipt.origins))
         if any(sha256_of(path) != digest for path, digest in files):

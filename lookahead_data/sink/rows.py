@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -24,13 +24,14 @@ FLUSHED_AT = 32 << 20
 Row = dict[str, Any]
 
 
-def write_lines(batches: Iterable[bytes], path: Path) -> None:
+def write_lines(batches: Iterable[bytes], path: Path, first: Callable[[], object] | None = None) -> None:
     """Write JSON Lines to one file, which appears whole or not at all.
 
     Args:
         batches: the lines as they shall be written, any number of them each.
+        first: called right before the finished file gets its name.
     """
-    with publishing(path) as temporary, open(temporary, "wb") as file, ThreadPoolExecutor(1) as pool:
+    with publishing(path, first) as temporary, open(temporary, "wb") as file, ThreadPoolExecutor(1) as pool:
         flushes: list[Future[None]] = []
         waiting = 0
         for data in batches:
@@ -45,14 +46,24 @@ def write_lines(batches: Iterable[bytes], path: Path) -> None:
             flush.result()
 
 
-def write_rows(batches: Iterable[list[Row]], path: Path, kind: str, schema: pa.Schema | None = None) -> None:
+def write_rows(
+    batches: Iterable[list[Row]],
+    path: Path,
+    kind: str,
+    schema: pa.Schema | None = None,
+    first: Callable[[], object] | None = None,
+) -> None:
     """Write rows to one file, which appears whole or not at all.
 
     Args:
         kind: `json` or `parquet`; for `jsonl` there is `write_lines`.
         schema: of a Parquet file; None finds it from all the rows.
+        first: called right before the finished file gets its name.
     """
-    with publishing(path) as temporary, contextlib.closing(_WRITERS[kind](temporary, schema)) as writer:
+    with (
+        publishing(path, first) as temporary,
+        contextlib.closing(_WRITERS[kind](temporary, schema)) as writer,
+    ):
         for batch in batches:
             writer.write(batch)
         writer.end()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +17,18 @@ import pyarrow.parquet as pq
 from lookahead_data.curation.mixing import Amounts
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import Plan, Unit
-from lookahead_data.sink.publish import publishing, sha256_of, write_json, writing
+from lookahead_data.sink.publish import (
+    TEMPORARY,
+    commit,
+    discard,
+    left_beside,
+    publishing,
+    sha256_of,
+    sweep_beside,
+    temporary_for,
+    write_json,
+    writing,
+)
 
 VERDICTS = "_job/verdicts"
 REPORTS = "curation"
@@ -27,6 +40,7 @@ SCHEMA = pa.schema([("row", pa.int64()), ("reason", pa.large_string()), ("messag
 SUMMARY = "summary.json"
 """What a report in a folder of its own was made of, and its counts."""
 
+_VERDICTS = "verdicts.parquet"
 _NAMES = ("duplicates", "near_duplicates", "contamination")
 
 
@@ -75,6 +89,29 @@ def load_curation(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
         return None  # not there, or not whole: the corpus is looked at again
 
 
+def verdict_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of the summary of curation and of each file that it names, by path.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, AttributeError: the summary cannot be read.
+    """
+    data = (folder / _DONE).read_bytes()
+    document = json.loads(data)
+    found = {_DONE: hashlib.sha256(data).hexdigest()}
+    found |= {f"{VERDICTS}/{name}.parquet": str(digest) for name, digest in document["verdicts"].items()}
+    reports = document["summary"]["reports"].items()
+    return found | {str(path): str(entry["sha256"]) for path, entry in reports}
+
+
+def load_summary(folder: Path) -> Any:
+    """What the summary of curation says, as the manifest has it.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it cannot be read.
+    """
+    return json.loads((folder / _DONE).read_bytes())["summary"]
+
+
 def load_amounts(folder: Path) -> Amounts:
     """What counting the rows said of how often they are written.
 
@@ -113,16 +150,19 @@ def refuse_folder(folder: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: as said.
     """
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if folder.exists() and not folder.is_dir():
         raise OutputError("is a file, not a folder", where=str(folder))
-    if there - {"verdicts.parquet", SUMMARY, *(f"{name}.parquet" for name in _NAMES)}:
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    staged = {name for name in there if name.startswith(TEMPORARY) and name.endswith(f"-{SUMMARY}")}
+    if there - staged - {_VERDICTS, SUMMARY, *(f"{name}.parquet" for name in _NAMES)}:
         raise OutputError(
             "the folder is not empty, and what is in it is not ours",
             where=str(folder),
             remedy="Name an empty or a new folder.",
         )
-    if there and not overwrite:
+    # Tables without a summary, beside what a killed process staged, are of that process.
+    unfinished = SUMMARY not in there and bool(left_beside(folder / SUMMARY))
+    if there - staged and not (overwrite or unfinished):
         raise OutputError(
             "the folder holds an earlier report",
             where=str(folder),
@@ -133,14 +173,33 @@ def refuse_folder(folder: Path, *, overwrite: bool) -> None:
 def write_report(
     folder: Path, verdicts: pa.Table, reports: Mapping[str, pa.Table], summary: Mapping[str, Any]
 ) -> None:
-    """Write a report on a corpus into a folder of its own; `summary.json` comes last."""
-    with writing(folder):
-        for name in (SUMMARY, "verdicts.parquet", *(f"{name}.parquet" for name in _NAMES)):
-            (folder / name).unlink(missing_ok=True)
-    _write(folder / "verdicts.parquet", verdicts)
-    for name, table in reports.items():
-        _write(folder / f"{name}.parquet", table)
-    write_json(folder / SUMMARY, summary)
+    """Write a report on a corpus into a folder of its own; `summary.json` gets its name last.
+
+    All of it is written to a folder for unfinished files first, so that an earlier report stays whole until its
+    files are replaced one right after the other. Tables that the new report has not go at the end.
+    """
+    sweep_beside(folder / SUMMARY)
+    staging = temporary_for(folder / SUMMARY)
+    tables = {_VERDICTS: verdicts, **{f"{name}.parquet": table for name, table in reports.items()}}
+    try:
+        with writing(folder):
+            staging.mkdir()
+            for name, table in tables.items():
+                _write(staging / name, table)
+        write_json(staging / SUMMARY, summary)
+        for name in (*tables, SUMMARY):
+            commit(staging / name, folder / name)
+        with writing(folder):
+            for name in _NAMES:
+                if name not in reports:
+                    (folder / f"{name}.parquet").unlink(missing_ok=True)
+    except BaseException:
+        if not (folder / SUMMARY).exists():  # tables without a summary are no report
+            for name in tables:
+                discard(folder / name)
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _starts(verdicts: pa.Table, units: Sequence[Unit]) -> Iterator[int]:

@@ -116,7 +116,15 @@ def describe(path: str, name: str | None = None) -> InputFile:
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=path) from None
     path = Path(path).as_posix()
-    return InputFile(name or path, path, kind[0], kind[1], stat.st_size, stat.st_mtime_ns)
+    return InputFile(
+        name or path,
+        path,
+        kind[0],
+        kind[1],
+        stat.st_size,
+        stat.st_mtime_ns,
+        ctime_ns=stat.st_ctime_ns,
+    )
 
 
 _UTF32_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
