@@ -56,7 +56,7 @@ def load_config(path: str | Path) -> Job:
         values = {key.replace("-", "_"): value for key, value in tomllib.loads(raw.decode()).items()}
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SettingsError(f"is not valid: {error}", where=str(path)) from None
     listed = values.pop("inputs", [])
     output = values.pop("output", None)

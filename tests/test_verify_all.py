@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -56,9 +57,11 @@ def mutate(folder: Path, chance: random.Random) -> str:
     path = chance.choice(files_of(folder))
     name = path.relative_to(folder).as_posix()
     data = path.read_bytes()
-    how = chance.choice(("flip", "cut", "append", "remove", "swap", "value", "add", "link"))
+    how = chance.choice(("flip", "cut", "append", "remove", "swap", "value", "add", "link", "pipe", "layout"))
     if how == "value" and path.suffix == ".json":
         return f"{name}: {change_value(path, chance)}"
+    if how == "layout" and path.name == "manifest.json":
+        return f"{name}: {lay_out_otherwise(path, chance)}"
     if how == "add":
         stray = path.parent / chance.choice(
             (".hidden", "notes.txt", f"{path.stem}-copy{path.suffix}", "more")
@@ -74,6 +77,9 @@ def mutate(folder: Path, chance: random.Random) -> str:
         kept = folder.parent / "kept"
         path.rename(kept)
         path.symlink_to(kept)
+    elif how == "pipe":
+        path.unlink()
+        os.mkfifo(path)
     elif how == "cut":
         path.write_bytes(data[: chance.randrange(len(data))])
     elif how == "append":
@@ -85,6 +91,23 @@ def mutate(folder: Path, chance: random.Random) -> str:
         at = chance.randrange(len(data))
         path.write_bytes(data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :])
     return f"{name}: {how}"
+
+
+def lay_out_otherwise(path: Path, chance: random.Random) -> str:
+    """Write a JSON document in another way that readers of JSON take for the same, or some of them do."""
+    text = path.read_text()
+    document = json.loads(text)
+    key = chance.choice(sorted(document))
+    how = chance.choice(("compact", "sorted", "repeated key", "spaces"))
+    path.write_text(
+        {
+            "compact": json.dumps(document),
+            "sorted": json.dumps(document, indent=2, sort_keys=True) + "\n",
+            "repeated key": text.replace("{", f"{{\n  {json.dumps(key)}: {json.dumps([])},", 1),
+            "spaces": text + " " * chance.randrange(1, 9),
+        }[how]
+    )
+    return how
 
 
 def change_value(path: Path, chance: random.Random) -> str:
@@ -109,7 +132,7 @@ def change_value(path: Path, chance: random.Random) -> str:
 
 
 def promised(manifest: bytes) -> Any:
-    """What a manifest promises: all but how long the job took, however it is laid out. None: it is no JSON."""
+    """What a manifest promises: all but how long the job took. None: it is no JSON."""
     try:
         document = json.loads(manifest)
         return {name: value for name, value in document.items() if name != "timing"}
@@ -128,7 +151,7 @@ def test_no_mutation_passes(trials: int, folders: dict[str, Path], tmp_path: Pat
         out = Path(shutil.copytree(golden, tmp_path / "out"))
         what = mutate(out, chance)
         if la.verify(out).ok:
-            # Only the manifest may be laid out in another way, or tell another time; its digest shows that too.
+            # Only the seconds that the job took may be others; the manifest's digest shows that too.
             there, due = ((home / "manifest.json").read_bytes() for home in (out, golden))
             if there == due or promised(there) != promised(due) or la.verify(out, digest=digest).ok:
                 missed.append(f"{name}: {what}")
@@ -137,6 +160,89 @@ def test_no_mutation_passes(trials: int, folders: dict[str, Path], tmp_path: Pat
         (tmp_path / "kept").unlink(missing_ok=True)
     print(f"{trials} mutations of {len(folders)} folders, {vain} of which changed nothing that is promised")
     assert not missed, "\n".join(missed)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "README.md", "_job/plan.json", "_job/lock", "data/more"])
+@pytest.mark.parametrize("how", ["pipe", "link", "link to nothing", "link to the folder"])
+def test_nothing_but_regular_files_is_opened(name: str, how: str, folder: Path, tmp_path: Path) -> None:
+    path = folder / name
+    if how == "link" and path.exists():
+        shutil.copy(path, tmp_path / "kept")
+    path.unlink(missing_ok=True)
+    if how == "pipe":
+        os.mkfifo(path)  # opening it would wait for a writer for ever
+    else:
+        targets = {"link": tmp_path / "kept", "link to nothing": "nowhere", "link to the folder": folder}
+        path.symlink_to(targets[how])
+    found = la.verify(folder, deep=5)
+    (problem,) = found.problems
+    assert problem.where == name
+    assert ("pipe" if how == "pipe" else "symbolic link") in problem.what
+    assert found.rows == 0
+
+
+def test_a_folder_that_is_a_link_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (folder / "data").rename(tmp_path / "moved")
+    (folder / "data").symlink_to(tmp_path / "moved")
+    (problem,) = la.verify(folder).problems
+    assert (problem.where, problem.what) == ("data", "is a symbolic link, not a file")
+
+
+@pytest.mark.parametrize(
+    ("timing", "good"),
+    [
+        ({"seconds": 7}, True),
+        ({"seconds": 0.25}, True),
+        ({"seconds": -1}, False),
+        ({"seconds": True}, False),
+        ({"seconds": float("nan")}, False),
+        ({"seconds": 1, "note": "anything"}, False),
+        ([["seconds", 1]], False),
+        (None, False),
+    ],
+)
+def test_the_timing_is_a_number_of_seconds(timing: Any, good: bool, folder: Path) -> None:
+    document = json.loads((folder / "manifest.json").read_text()) | {"timing": timing}
+    (folder / "manifest.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    found = la.verify(folder)
+    assert found.ok == good
+    assert all("its timing is" in problem.what for problem in found.problems[:1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: json.dumps(json.loads(text)),
+        lambda text: text.replace("{", '{\n  "shards": [],', 1),
+        lambda text: text + "\n",
+        lambda text: text.replace("{", '{\n  "\\ud800": 1,', 1),
+    ],
+    ids=["compact", "repeated key", "line added", "half a character"],
+)
+def test_a_manifest_laid_out_otherwise_is_found(change: Callable[[str], str], folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(change(path.read_text()))
+    assert not la.verify(folder).ok
+
+
+@pytest.mark.parametrize("depth", [200, 900, 980, 100_000])
+@pytest.mark.parametrize("name", ["manifest.json", "_job/plan.json", "_job/receipts", "quarantine"])
+def test_documents_nested_too_deeply_are_reported(name: str, depth: int, folder: Path) -> None:
+    path = folder / name
+    if path.is_dir():
+        path = next(path.iterdir())
+    nested = "[" * depth + "]" * depth
+    for text in (nested, path.read_text().replace("{", f'{{"deep": {nested},', 1)):
+        path.write_text(text)
+        assert not la.verify(folder).ok
+
+
+def test_a_folder_in_place_of_the_lock_is_found(folder: Path) -> None:
+    (folder / "_job/lock").unlink()
+    assert la.verify(folder).ok  # copies need none
+    (folder / "_job/lock").mkdir()
+    (problem,) = la.verify(folder).problems
+    assert problem.where == "_job/lock"
 
 
 def test_the_digest_of_the_manifest_stands_for_the_folder(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +17,12 @@ from lookahead_data.plan import FORMAT, READABLE, KeyRange, Unit, fingerprint_of
 from lookahead_data.sink.folder import differences, short
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest, account, content_digest
 from lookahead_data.sink.profiles import PROFILES
+from lookahead_data.sink.publish import json_text, load_json
 from lookahead_data.sink.receipts import Receipt, receipt_path
 from lookahead_data.sink.shards import Shard
 from lookahead_data.source.conversations import Shape, in_words
 
-BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, LookaheadError)
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, LookaheadError)
 """What a document that is not what it should be may raise."""
 
 
@@ -99,11 +100,18 @@ def read_account(folder: Path, findings: Findings) -> Account | None:
             remedy="Verify it with the version of lookahead_data that made it (see its `versions`).",
         )
         return None
-    if document.get("content_sha256") != (due := content_digest(document)):
+    try:
+        due = content_digest(document)
+    except BROKEN as error:
+        findings.add(MANIFEST, words(error))
+        return None
+    if document.get("content_sha256") != due:
         told = short(document.get("content_sha256"))
         findings.add(MANIFEST, f"was edited or damaged: its content_sha256 is {told}, not {short(due)}")
+    elif (problem := _altered(folder, document)) is not None:
+        findings.add(MANIFEST, problem)
     try:
-        plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        plan = load_json(folder / PLAN)
         fingerprint = fingerprint_of(plan)
         if document.get("fingerprint") != fingerprint:
             findings.add(MANIFEST, _other_plan(document, plan, fingerprint))
@@ -174,6 +182,18 @@ def _compare(
         findings.add(MANIFEST, f"{name} is {short(there)}, and by the plan and the receipts {short(due)}")
 
 
+def _altered(folder: Path, document: Mapping[str, Any]) -> str | None:
+    """What is wrong with the parts of the manifest's text that its `content_sha256` does not cover."""
+    timing = document.get("timing")
+    seconds = timing.get("seconds") if isinstance(timing, dict) and len(timing) == 1 else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        return f"was edited or damaged: its timing is {short(timing)}, not the seconds that the job took"
+    # Another layout may hide a repeated key, of which some readers take the first and some the last.
+    if (folder / MANIFEST).read_bytes() != json_text(document).encode("utf-8", "surrogatepass"):
+        return "was edited: it is laid out otherwise than convert writes it, or repeats a key"
+    return None
+
+
 def _other_plan(document: Mapping[str, Any], plan: Mapping[str, Any], fingerprint: str) -> str:
     told = f"its fingerprint is {short(document.get('fingerprint'))}, and that of {PLAN} is {fingerprint}"
     both = [name for name in plan if name in document and name != "units"]
@@ -208,7 +228,7 @@ def _receipt(
     path = receipt_path(folder, task)
     where = path.relative_to(folder).as_posix()
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = load_json(path)
         receipt = Receipt.from_document(document)
         # What is not read, or not what it was taken for, would be missing here or differ.
         changed = next(differences(document, receipt.document()), None)

@@ -3,7 +3,6 @@ contaminated rows beside the evaluation item."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from lookahead_data.errors import InputError, LookaheadError, OutputError, Setti
 from lookahead_data.plan import InputFile, Plan
 from lookahead_data.planning import divide
 from lookahead_data.sink.manifest import PLAN
-from lookahead_data.sink.publish import sha256_of
+from lookahead_data.sink.publish import load_json, sha256_of
 from lookahead_data.sink.verdicts import REPORTS, SUMMARY
 from lookahead_data.source.conversations import Shape
 from lookahead_data.source.discover import describe
@@ -197,7 +196,7 @@ class _Curated:
                 if name not in table.columns:
                     raise KeyError(name)
             where = document
-            made_of = json.loads(document.read_text(encoding="utf-8"))
+            made_of = load_json(document)
             return cls(
                 table,
                 Settings.from_dict(made_of["settings"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Set
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookahead_data.check.account import BROKEN, Account, words
+from lookahead_data.check.kinds import name_in, walk
 from lookahead_data.check.report import Findings
 from lookahead_data.errors import OutputError
 from lookahead_data.plan import KeyRange, Unit
@@ -24,7 +24,7 @@ from lookahead_data.sink.inventory import inventory
 from lookahead_data.sink.load_from_disk import dataset_files
 from lookahead_data.sink.manifest import MANIFEST, Manifest
 from lookahead_data.sink.profiles import PROFILES
-from lookahead_data.sink.publish import sha256_of
+from lookahead_data.sink.publish import load_json, parse_json, sha256_of
 from lookahead_data.sink.receipts import (
     ORIGINS,
     QUARANTINE,
@@ -106,32 +106,24 @@ def _refuse_strays(folder: Path, found: Account, findings: Findings) -> None:
     """Whether all that stands in the folder is named, hidden files too."""
     named = {MANIFEST, LOCK, *found.files}
     named |= {path for shard in found.shards for path in shard.files}
-    named |= {_name(receipt_path(folder, unit), folder) for unit in found.units}  # told where they are read
+    named |= {name_in(receipt_path(folder, unit), folder) for unit in found.units}  # told where they are read
     folders = {parent.as_posix() for path in {*named, *OWN_FOLDERS} for parent in Path(path).parents}
-    for path in _walk(folder):
-        name = _name(path, folder)
-        if name in named and path.is_symlink():
-            findings.add(name, "is a symbolic link, not a file", remedy="Put the file itself in its place.")
-        elif name in named or (path.is_dir() and not path.is_symlink() and name in folders | OWN_FOLDERS):
+    for path in walk(folder):
+        name = name_in(path, folder)
+        if name in named or (path.is_dir() and name in folders | OWN_FOLDERS):
             continue
-        elif name.startswith(f"{RUNS}/") or name == RUNS:
+        if name.startswith(f"{RUNS}/") or name == RUNS:
             findings.add(name, "is left over from putting rows in order", remedy=_REMOVES_IT)
         else:
             findings.add(name, "is not of this job: nothing in it names this file", remedy="Move it away.")
     lock = folder / LOCK
-    if lock.is_file() and not (lock.stat().st_size < 300 and _OWNER.fullmatch(lock.read_bytes())):
+    if lock.is_dir():
+        findings.add(LOCK, "is a folder, not a file", remedy="Remove it.")
+    elif lock.is_file() and not (lock.stat().st_size < 300 and _OWNER.fullmatch(lock.read_bytes())):
         findings.add(LOCK, "holds something else than the last process that wrote here")
 
 
 _REMOVES_IT = "Run the convert command again: it removes what it left over."
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files and folders below a folder, in order; links to folders are not followed."""
-    for path in sorted(folder.iterdir()):
-        yield path
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
 
 
 def _check_curation(folder: Path, found: Account, findings: Findings) -> None:
@@ -153,25 +145,25 @@ def _check_origins(folder: Path, found: Account, findings: Findings) -> None:
         try:
             if sha256_of(path) != receipt.origins:
                 findings.add(
-                    _name(path, folder), "was changed or damaged: its SHA-256 is not that of its receipt"
+                    name_in(path, folder), "was changed or damaged: its SHA-256 is not that of its receipt"
                 )
                 continue
             rows = pq.read_table(path, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
-            findings.add(_name(path, folder), f"cannot be read: {error}")
+            findings.add(name_in(path, folder), f"cannot be read: {error}")
             continue
         told = hash_rows(rows.column("row").to_numpy(), rows.column("file").to_numpy())
         if told != receipt.counts.rows_hash.written:
-            findings.add(_name(path, folder), "does not name the rows that its receipt counts")
+            findings.add(name_in(path, folder), "does not name the rows that its receipt counts")
 
 
 def _check_dataset_files(folder: Path, found: Account, findings: Findings) -> None:
     """Whether `datasets.load_from_disk` will find all shards of the folder, in order, and no others."""
     for name, due in dataset_files(found.manifest).items():
         try:
-            there = json.loads((folder / name).read_text(encoding="utf-8"))
+            there = load_json(folder / name)
             wrong = None if there == due else f"is not what {MANIFEST} makes of it"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             wrong = words(error)
         if wrong:
             findings.add(
@@ -188,7 +180,7 @@ def check_quarantine(folder: Path, found: Account, findings: Findings) -> int:
         if not stated:
             continue
         path = quarantine_path(folder, unit)
-        where = _name(path, folder)
+        where = name_in(path, folder)
         seen: Counter[tuple[str, str]] = Counter()
         rows: list[int] = []
         try:
@@ -227,7 +219,7 @@ def _rejects(path: Path, file: str) -> Iterator[tuple[str, str, int]]:
     """Outcome, reason and row of each line."""
     with open(path, encoding="utf-8", newline="\n") as stream:
         for line in stream:
-            record = json.loads(line)
+            record = parse_json(line)
             if record["file"] != file:
                 raise ValueError(f"it names the file {record['file']!r}, and the unit is of {file!r}")
             row = record["row"]
@@ -236,13 +228,9 @@ def _rejects(path: Path, file: str) -> Iterator[tuple[str, str, int]]:
             yield str(record["outcome"]), str(record["reason"]), row
 
 
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
-
-
 def strays(folder: Path, pattern: str, named: Set[str]) -> Iterator[str]:
     """Files of this pattern that nothing accounts for, hidden ones too, since not every reader passes over them."""
     for path in sorted(folder.glob(pattern)):
-        name = _name(path, folder)
+        name = name_in(path, folder)
         if name not in named:
             yield name

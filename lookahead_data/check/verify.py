@@ -9,6 +9,7 @@ from pathlib import Path
 from lookahead_data.check.account import read_account
 from lookahead_data.check.again import compare_again
 from lookahead_data.check.files import check_files, check_quarantine
+from lookahead_data.check.kinds import check_kinds
 from lookahead_data.check.report import Findings, Verification
 from lookahead_data.check.rows import Tally, rules_for
 from lookahead_data.check.shards import check_shards
@@ -61,9 +62,12 @@ def verify(
         raise SettingsError(f"digest must be a SHA-256 of 64 hexadecimal digits, not {digest!r}")
     listener = listener or Listener()
     findings = Findings(listener.warned)
-    there = sha256_of(path / MANIFEST) if (path / MANIFEST).is_file() else None
+    readable = check_kinds(path, findings)
+    there = sha256_of(path / MANIFEST) if readable and (path / MANIFEST).is_file() else None
     found = None
-    if digest is not None and there is not None and there != digest.lower():
+    if not readable:
+        findings.warn("no file of the folder was read, since not all are regular files")
+    elif digest is not None and there is not None and there != digest.lower():
         findings.add(
             MANIFEST,
             f"is not the one of that digest: its SHA-256 is {there}, not {digest.lower()}",

@@ -19,7 +19,7 @@ from lookahead_data.sink.card import CARD
 from lookahead_data.sink.formats import ARROW, PARQUET
 from lookahead_data.sink.load_from_disk import INFO, STATE
 from lookahead_data.sink.manifest import MANIFEST, PLAN, Manifest
-from lookahead_data.sink.publish import TEMPORARY, write_json, writing
+from lookahead_data.sink.publish import TEMPORARY, load_json, write_json, writing
 from lookahead_data.sink.receipts import ORIGINS, QUARANTINE, RECEIPTS
 from lookahead_data.sink.runs import RUNS
 from lookahead_data.sink.shards import WEIGHTS, Shard
@@ -206,7 +206,7 @@ def short(value: Any) -> str:
 def _earlier_plan(folder: Path) -> Any:
     """The plan in the folder; None is one that cannot be read."""
     try:
-        return json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        return load_json(folder / PLAN)
     except (OSError, ValueError):
         return None
 

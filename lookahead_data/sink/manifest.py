@@ -13,7 +13,7 @@ from lookahead_data.curation.mixing import source_of
 from lookahead_data.errors import OutputError, SettingsError
 from lookahead_data.plan import Plan
 from lookahead_data.sink.counts import Counts
-from lookahead_data.sink.publish import sha256_of, write_json
+from lookahead_data.sink.publish import load_json, sha256_of, write_json
 from lookahead_data.sink.receipts import Receipt
 
 MANIFEST = "manifest.json"
@@ -189,7 +189,7 @@ class Manifest:
         """
         folder = Path(folder)
         try:
-            document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            document = load_json(folder / MANIFEST)
             _check_paths(document["shards"], folder)
         except FileNotFoundError:
             raise OutputError(

@@ -125,7 +125,34 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Publish a JSON document, laid out for people."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(document))
+
+
+def json_text(document: Any) -> str:
+    """A JSON document as `write_json` lays it out."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON document, such as `write_json` writes.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not JSON in UTF-8, or is nested too deeply.
+    """
+    return parse_json(path.read_bytes().decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """A JSON document from its text.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def sha256_of(path: Path | str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from lookahead_data.plan import KeyRange, Unit
 from lookahead_data.sink.counts import Counts
-from lookahead_data.sink.publish import sha256_of, write_json
+from lookahead_data.sink.publish import load_json, sha256_of, write_json
 from lookahead_data.sink.runs import Run
 from lookahead_data.sink.shards import Shard
 
@@ -98,7 +97,7 @@ def origins_path(folder: Path, part: KeyRange) -> Path:
 def load_receipt(folder: Path, task: Unit | KeyRange, fingerprint: str) -> Receipt | None:
     """The receipt of what was finished before, if its files are still what it says."""
     try:
-        document = json.loads(receipt_path(folder, task).read_text(encoding="utf-8"))
+        document = load_json(receipt_path(folder, task))
         if document["fingerprint"] != fingerprint or document["index"] != task.index:
             return None
         receipt = Receipt.from_document(document)

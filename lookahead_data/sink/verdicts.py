@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -22,6 +21,8 @@ from lookahead_data.sink.publish import (
     commit,
     discard,
     left_beside,
+    load_json,
+    parse_json,
     publishing,
     sha256_of,
     sweep_beside,
@@ -76,7 +77,7 @@ def save_verdicts(
 def load_curation(folder: Path, fingerprint: str) -> Mapping[str, Any] | None:
     """What an earlier run of the same job found, if all its files are whole."""
     try:
-        document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        document = load_json(folder / _DONE)
         digests = {f"{VERDICTS}/{name}.parquet": digest for name, digest in document["verdicts"].items()}
         digests |= {name: entry["sha256"] for name, entry in document["summary"]["reports"].items()}
         if document["fingerprint"] != fingerprint:
@@ -96,7 +97,7 @@ def verdict_digests(folder: Path) -> dict[str, str]:
         OSError, ValueError, KeyError, TypeError, AttributeError: the summary cannot be read.
     """
     data = (folder / _DONE).read_bytes()
-    document = json.loads(data)
+    document = parse_json(data.decode("utf-8"))
     found = {_DONE: hashlib.sha256(data).hexdigest()}
     found |= {f"{VERDICTS}/{name}.parquet": str(digest) for name, digest in document["verdicts"].items()}
     reports = document["summary"]["reports"].items()
@@ -109,7 +110,7 @@ def load_summary(folder: Path) -> Any:
     Raises:
         OSError, ValueError, KeyError, TypeError: it cannot be read.
     """
-    return json.loads((folder / _DONE).read_bytes())["summary"]
+    return load_json(folder / _DONE)["summary"]
 
 
 def load_quotas(folder: Path) -> Quotas:
@@ -119,7 +120,7 @@ def load_quotas(folder: Path) -> Quotas:
         OutputError: it cannot be read.
     """
     try:
-        document = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        document = load_json(folder / _DONE)
         quotas = document["summary"]["mixing"]["quotas"]
         return [{name: Quota.from_dict(one) for name, one in of_source.items()} for of_source in quotas]
     except (OSError, ValueError, KeyError, TypeError) as error:
