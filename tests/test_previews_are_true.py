@@ -174,8 +174,10 @@ def test_masks_take_exactly_what_is_shown(name: str, mode: str, tmp_path: Path) 
             if label != other
         ]
         shown = "".join(shown_texts(bare, tokenizer))
-        # A token that holds the phrase's last blank and the next word is not hidden.
-        assert "".join(tokenizer.decode(hidden).split()) == "".join(shown.split()), (hidden, shown)
+        # A token that holds the phrase's last blank and the next word is not hidden; one in which white space at the
+        # start of an answer has joined the `>` before it is.
+        hidden_text = "".join(tokenizer.decode(hidden).replace(">\n", "").split())
+        assert hidden_text == "".join(shown.split()), (hidden, shown)
 
 
 def test_an_answer_that_is_not_trained_is_context(tmp_path: Path, builtin: LoadedTokenizer) -> None:

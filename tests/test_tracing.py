@@ -173,3 +173,30 @@ def test_real_rows_are_not_rendered_one_by_one(shared: Path) -> None:
     render._render_rows = counting  # type: ignore[method-assign]
     assert render(texts).batch.num_rows == len(rows)
     assert sum(asked) < 20
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_traced"),
+    [
+        ("> 0", True),
+        ("!= 0", True),
+        ("== 0", True),
+        (">= 1", True),
+        ("< 1", True),
+        ("> 1", False),
+        ("% 2 == 0", False),
+    ],
+)
+def test_of_a_length_only_that_it_is_not_zero_is_known(
+    condition: str, is_traced: bool, builtin: LoadedTokenizer
+) -> None:
+    source = (
+        "{% for m in messages %}{{ m.role }}: {% if m.content | trim | length "
+        + condition
+        + " %}{{ m.content }}{% else %}({{ m.content }}){% endif %}\n{% endfor %}"
+    )
+    assert traced(source, builtin, 1, False) is is_traced
+    batch = batch_of([conversation("a", "b"), conversation("aa", "bb"), conversation(" ", "bcd")])
+    render = render_for(source, builtin)
+    singly = render._render_rows(batch, np.arange(3), Sieve(batch))
+    assert render(batch).batch.column("segments").to_pylist() == [row["segments"] for row in singly]

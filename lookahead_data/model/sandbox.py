@@ -43,7 +43,7 @@ from lookahead_data.model.rope import (
     pieces_of,
     slot_of,
 )
-from lookahead_data.model.trace import mark_opaque
+from lookahead_data.model.trace import Probe, length_of_probe, mark_opaque
 
 
 class Refusal(jinja2.TemplateError):
@@ -216,6 +216,8 @@ def tracing_environment(today: datetime.date) -> jinja2.Environment:
     for name, function in environment.filters.items():
         environment.filters[name] = _tracing_filter(function, faithful=name in _FAITHFUL_FILTERS)
     environment.filters["join"] = _join
+    for name in ("length", "count"):
+        environment.filters[name] = _sized(environment.filters[name])
     environment.tests["in"] = _TracingEnvironment.contained
     return environment
 
@@ -240,6 +242,16 @@ def _tracing_filter(function: Callable[..., Any], *, faithful: bool) -> Callable
         return result
 
     return traced
+
+
+def _sized(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter that gives a length, which of a probe is known not to be 0."""
+
+    @functools.wraps(function)
+    def sized(value: Any) -> Any:
+        return length_of_probe(value) if isinstance(value, Probe) else function(value)
+
+    return sized
 
 
 @jinja2.pass_eval_context

@@ -178,6 +178,98 @@ class Probe(Rope):
         return str.__str__(self)
 
 
+class Length(int):
+    """The length of a probe, of which only that it is not 0 is alike for all regular rows."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _known(self, other: object, least: int) -> bool:
+        if isinstance(other, int) and other <= least:
+            return True
+        mark_opaque("a length")
+        return False
+
+    def __gt__(self, other: int) -> bool:
+        return self._known(other, 0) or int.__gt__(self, other)
+
+    def __ge__(self, other: int) -> bool:
+        return self._known(other, 1) or int.__ge__(self, other)
+
+    def __lt__(self, other: int) -> bool:
+        return not self >= other
+
+    def __le__(self, other: int) -> bool:
+        return not self > other
+
+    def __eq__(self, other: object) -> bool:
+        return not self._known(other, 0) and int.__eq__(self, other) is True
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        mark_opaque("a length")
+        return int.__hash__(self)
+
+
+def _opaque_length(name: str) -> Any:
+    plain = getattr(int, name)
+
+    def method(self: Length, *args: Any) -> Any:
+        mark_opaque("a length")
+        return plain(self, *args)
+
+    return method
+
+
+for _name in [
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "floordiv",
+    "rfloordiv",
+    "truediv",
+    "rtruediv",
+    "mod",
+    "rmod",
+    "pow",
+    "rpow",
+    "divmod",
+    "rdivmod",
+    "and",
+    "rand",
+    "or",
+    "ror",
+    "xor",
+    "rxor",
+    "lshift",
+    "rlshift",
+    "rshift",
+    "rrshift",
+    "neg",
+    "pos",
+    "abs",
+    "invert",
+    "int",
+    "float",
+    "index",
+    "str",
+    "repr",
+    "format",
+]:
+    setattr(Length, f"__{_name}__", _opaque_length(f"__{_name}__"))
+
+
+def length_of_probe(probe: Probe) -> int:
+    """The length of a probe, as far as it may be told."""
+    size = str.__len__(probe)
+    return Length(size) if any(piece.slot is not None for piece in probe._pieces) else size
+
+
 def _strip_edge(pieces: list[Piece], chars: str | None, at: int) -> None:
     """Strip one end of the pieces, and note it on the slot that is reached."""
     name = "rstrip" if at else "lstrip"
