@@ -8,11 +8,14 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from faults import Case, Fault, dying, failing, killed, undisturbed
 from jobs import ELSEWHERE, Job, forked, side_by_side, small_job
 from outcomes import files
+
+from lookahead_data import OutputError, inspect_clusters
 
 pytestmark = pytest.mark.skipif(ELSEWHERE, reason="looks at /proc")
 
@@ -188,3 +191,39 @@ def test_a_killed_report_leaves_the_earlier_one_whole_until_the_new_one_is(tmp_p
         assert forked(dying, job, out, Fault(at, "kill")).signal == signal.SIGKILL
         there = {n: data for n, data in files(out).items() if "/.tmp-" not in n}
         assert there == files(earlier)
+
+
+def test_a_report_of_two_runs_is_never_shown(tmp_path: Path) -> None:
+    settings = {"dedup": "prompt"}
+    job = replace(small_job(tmp_path, 12, 1), settings=settings, report="report", overwrite=True)
+    again = Path(job.inputs)
+    again.write_text(again.read_text() * 2)  # every prompt twice
+    earlier = earlier_output(job, tmp_path / "earlier")
+    golden = make_golden(job, earlier)
+    tables = {home: read_report(home, "duplicates") for home in (earlier, golden.folder)}
+    assert None not in tables.values()
+    assert len({str(table) for table in tables.values()}) == 2
+    mixed = stale = 0
+    for at in range(golden.places("rename", "report/verdicts.parquet")[0], len(golden.steps) + 1):
+        out = Path(shutil.copytree(earlier, tmp_path / f"out-{at}"))
+        assert forked(dying, job, out, Fault(at, "kill")).signal == signal.SIGKILL
+        summary = (out / "report/summary.json").read_bytes()
+        whose = next(home for home in tables if (home / "report/summary.json").read_bytes() == summary)
+        there = read_report(out, "duplicates")
+        assert there in (tables[whose], None)
+        mixed += there is None
+        # The earlier report had clusters too; the new one has not.
+        if whose != earlier:
+            left = read_report(out, "near_duplicates")
+            assert left is None
+            stale += (out / "report/near_duplicates.parquet").exists()
+    assert mixed
+    assert stale
+
+
+def read_report(home: Path, name: Literal["duplicates", "near_duplicates"]) -> object:
+    """What a report shows, or None if it says that it is not whole."""
+    try:
+        return inspect_clusters(home / "report", name).to_dicts()
+    except OutputError:
+        return None

@@ -197,6 +197,14 @@ class _Curated:
                     raise KeyError(name)
             where = document
             made_of = load_json(document)
+            # Reports of earlier versions name no files.
+            named = None if of_convert else made_of.get("files")
+            if named is not None and named.get(path.name) != sha256_of(path):
+                raise OutputError(
+                    f"is not the table that {SUMMARY} names: writing the report was interrupted, or a file was changed",
+                    where=str(path),
+                    remedy="Run the curate command again with --overwrite.",
+                )
             return cls(
                 table,
                 Settings.from_dict(made_of["settings"]),
@@ -204,6 +212,8 @@ class _Curated:
                 {entry["path"]: entry["sha256"] for entry in made_of["inputs"]},
                 {entry["path"]: entry["sha256"] for entry in made_of["evaluation"]},
             )
+        except OutputError:
+            raise
         except (OSError, pa.ArrowException, *BROKEN) as error:
             raise OutputError(words(error), where=str(where), remedy="Make the report again.") from None
 

@@ -178,7 +178,8 @@ def write_report(
     """Write a report on a corpus into a folder of its own; `summary.json` gets its name last.
 
     All of it is written to a folder for unfinished files first, so that an earlier report stays whole until its
-    files are replaced one right after the other. Tables that the new report has not go at the end.
+    files are replaced one right after the other. Tables that the new report has not go at the end. The summary names
+    each table with its SHA-256 (`files`), by which a table of another report beside it is noticed.
     """
     sweep_beside(folder / SUMMARY)
     staging = temporary_for(folder / SUMMARY)
@@ -186,9 +187,8 @@ def write_report(
     try:
         with writing(folder):
             staging.mkdir()
-            for name, table in tables.items():
-                _write(staging / name, table)
-        write_json(staging / SUMMARY, summary)
+            digests = {name: _write(staging / name, table) for name, table in tables.items()}
+        write_json(staging / SUMMARY, {**summary, "files": digests})
         for name in (*tables, SUMMARY):
             commit(staging / name, folder / name)
         with writing(folder):
