@@ -12,20 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from lookahead_data.model.places import Span
+from lookahead_data.model.reasoning import TAGS
 from lookahead_data.model.rope import Rope, pieces_of
-
-REASONING_TAGS = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<thought>", "</thought>"),
-    ("<reasoning>", "</reasoning>"),
-    ("<seed:think>", "</seed:think>"),
-    ("<|think|>", "<|/think|>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("[THINK]", "[/THINK]"),
-)
-"""Tags around reasoning."""
 
 CALL_TAGS = (
     ("<tool_call>", "</tool_call>"),
@@ -74,7 +62,7 @@ def _contents(text: Rope, answers: frozenset[int]) -> Iterator[tuple[int, str]]:
 def tags_in(answer: str) -> Iterator[Span]:
     """Where an answer has the tags of its reasoning and of its tool calls."""
     head = len(answer) - len(answer.lstrip())
-    for first, last in REASONING_TAGS:
+    for first, last in TAGS:
         stop = answer.find(last, head) if answer.startswith(first, head) else -1
         if stop >= 0:
             yield head, head + len(first)

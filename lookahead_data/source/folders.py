@@ -19,7 +19,7 @@ from lookahead_data.errors import InputError
 from lookahead_data.source.splits import EVERY, choose, split_of
 
 STATE, DICT, INFO = "state.json", "dataset_dict.json", "dataset_info.json"
-DESCRIPTIONS = (STATE, DICT, INFO, "dataset_infos.json", "manifest.json.lock")
+DESCRIPTIONS = (STATE, DICT, INFO, "dataset_infos.json")
 """Files that describe data and hold no rows."""
 
 
